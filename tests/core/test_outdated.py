@@ -76,6 +76,7 @@ def test_a_project_behind_a_symbolic_link(
     del sys.modules["shared_by_tests"]
     workspace["greet"] = USES
     running = run(workspace.config(runtime_dir=str(link / "plugins")) if is_linked else workspace.config())
+    assert outdated(running) == ()
     (workspace.root / "shared_by_tests.py").write_text("value = 2\n")
     assert outdated(running) == (CHANGED,)
 
