@@ -240,7 +240,7 @@ class _ReferenceGraph:
 
     def has_strangers(self) -> bool:
         """Return whether something unknown refers to a namespace of the generation."""
-        spaces = self.namespaces()
+        spaces = self._roots()
         keys = [*map(id, spaces)]  # a list of this graph refers to each, too
         counts = map(sys.getrefcount, spaces)
         return any(
@@ -250,7 +250,7 @@ class _ReferenceGraph:
 
     def add_strangers(self) -> None:
         """Add the functions that no namespace names, such as registered lambdas: they refer to one."""
-        holders = referrers_of(tuple(self.namespaces()))
+        holders = referrers_of(tuple(self._roots()))
         found = [holder for holder in holders if type(holder) is FunctionType]
         while found:
             self.add(found.pop())
@@ -273,6 +273,12 @@ class _ReferenceGraph:
     def namespaces(self) -> list[object]:
         """Return the namespaces of the generation's modules."""
         return [namespace_of(thing) for thing in self.members if is_module(thing)]
+
+    def _roots(self) -> list[object]:
+        """Return what each function refers to: a namespace, or with ``exec`` at least the builtins."""
+        spaces = self.namespaces()
+        builtins = (cast("dict[str, object]", space).get("__builtins__") for space in spaces)
+        return [*spaces, *[each for each in builtins if type(each) is dict][:1]]
 
     def owners_of(self, thing: object) -> list[str]:
         """Return the name of the module or class whose namespace ``thing`` is."""

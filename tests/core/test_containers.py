@@ -451,6 +451,7 @@ def test_a_class_that_a_function_made_is_named(
         ("functools.cache(handler)", "greet.plugin.handler in {} (plugin.py:11)"),
         ("dataclasses.dataclass(Key)", "greet.plugin.Key in {} (plugin.py:8)"),
         ("sys.modules[__name__]", "greet.plugin in {}"),
+        ("exec('def made(): ...', names := {}) or names['made']", "greet.made in {} (plugin.py:15)"),
     ],
 )
 def test_what_the_host_keeps_has_its_own_name_and_place(

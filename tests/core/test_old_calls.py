@@ -156,8 +156,9 @@ def test_several_old_versions(workspace: Workspace, run: Starts, calling: Calls)
         GIVES.format("outer()") + "def outer():\n    def inner():\n        return 1\n    return inner\n",
         GIVES.format("Shop")
         + "import dataclasses\n@dataclasses.dataclass\nclass Shop:\n    price: int = 0\n",
+        GIVES.format("names['price']") + "names = {}\nexec('def price(): return 1', names)\n",
     ],
-    ids=["bound method", "lambda", "closure", "generated __init__"],
+    ids=["bound method", "lambda", "closure", "generated __init__", "function of a text"],
 )
 def test_what_a_host_keeps(workspace: Workspace, run: Starts, calling: Calls, source: str) -> None:
     """It does not matter what kind of callable the host keeps."""

@@ -244,8 +244,9 @@ _reports = CallReports(_entered)
 
 def _functions_of(generation: Generation) -> list[FunctionType]:
     """Return the living functions of a generation, with those that no module has a name for."""
-    namespaces = [namespace_of(module) for module in generation.modules.values()]
-    return [each for each in gc.get_referrers(*namespaces) if type(each) is FunctionType]
+    builtins = [namespace_of(module).get("__builtins__") for module in generation.modules.values()]
+    private = [each for each in builtins if type(each) is dict][:1]  # all have the same
+    return [each for each in gc.get_referrers(*private) if type(each) is FunctionType]
 
 
 def _is_ours(frame: FrameType) -> bool:
