@@ -127,6 +127,7 @@ _OPEN = "host.any = sqlite3.connect(':memory:', check_same_thread=False)"
 HIDDEN = {
     "at-fork hook": ("at-fork hook", 37), "at-fork hook in the child": ("at-fork hook", 37),
     "audit hook": ("audit hook", 37), "SQLite function": ("SQLite function", 37),
+    "profile function": ("profile function", 37),
 }  # fmt: skip
 
 # The handler's code, the held object, and its holder.
@@ -166,6 +167,7 @@ HOLDERS = {
     "async generator": ("host.any = astream()", "astream",
                         "host_of_the_test.any → async_generator astream (plugin.py:32)"),
     "SQLite function": (f"{_OPEN}; host.any.create_function('f', 0, handler)", "handler", "C code"),
+    "profile function": ("sys.setprofile(lambda *_: None)", "act.<locals>.<lambda>", "C code"),
     "SQLite row factory": (f"{_OPEN}; host.any.row_factory = handler", "handler",
                            "host_of_the_test.any.row_factory"),
     "callback of C": ("host.any = ctypes.CFUNCTYPE(None)(handler)", "handler", "host_of_the_test.any"),
@@ -196,6 +198,7 @@ def test_the_holder_of_an_old_version_is_reported(
         (entry.category, entry.line) for entry in event.ledger if entry.category in dict(HIDDEN.values())
     ]
     assert named == ([HIDDEN[kind]] if kind in HIDDEN else [])
+    sys.setprofile(None)
     host.gate.set()
     for thread in threading.enumerate():
         if thread.name == "poller":

@@ -234,6 +234,11 @@ _HIDDEN = {
     "create_aggregate": "SQLite function",
     "create_window_function": "SQLite function",
     "create_collation": "SQLite collation",
+    "settrace": "trace function",
+    "settrace_all_threads": "trace function",
+    "setprofile": "profile function",
+    "setprofile_all_threads": "profile function",
+    "register_callback": "monitoring callback",
 }  # by the function that sets the hook; the ledger can neither list nor remove such hooks
 _STARTS = ("start", "submit", "map", "run_in_executor", "serve_forever")  # calls that start a thread
 
