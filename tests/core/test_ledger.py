@@ -85,6 +85,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a module of the host that plugins import as ``host``."""
     module = ModuleType("host_of_the_test")
     vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=Tool, wake=threading.Event())
+    vars(module).update(load_dotenv=lambda: os.environ.setdefault("HOTLOAD_FILE", "1"))
     vars(module).update(helper=helper, in_main_thread=in_main_thread, Logger=Logger)
     monkeypatch.setitem(sys.modules, "host_of_the_test", module)
     return module
@@ -155,6 +156,7 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
     ),
     "variable taken out": ("import os\ndel os.environ['HOTLOAD_KEPT']", lambda: os.environ["HOTLOAD_KEPT"],
                            "environment"),
+    "variable of a file": ("host.load_dotenv()", lambda: os.environ.get("HOTLOAD_FILE"), "environment"),
     "working directory": ("import os\nos.chdir('/')", os.getcwd, "working directory"),
     "locale": ("import locale\nlocale.setlocale(locale.LC_ALL, 'C.UTF-8')",
                lambda: locale.setlocale(locale.LC_ALL), "locale"),
@@ -357,7 +359,8 @@ LATE = [
     if name
     not in (
         # Without a function, class or object of the plugin, a later change cannot be attributed to it.
-        "environment variable", "variable taken out", "working directory", "locale", "recursion limit",
+        "environment variable", "variable of a file", "variable taken out", "working directory", "locale",
+        "recursion limit",
         "switch interval", "collector off", "logging off", "sys.path", "warnings filter", "logging level",
         "logging handler of the standard library", "sqlite3 converter",
         "patched class", "patched class by name", "attribute of a class deleted",

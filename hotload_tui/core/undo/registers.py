@@ -162,7 +162,7 @@ class Environment(PlainRegister):
             os.environ[_text(key)] = _text(value)
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:  # noqa: D102 - as Register
-        return (_text(key),)
+        return _text(key), "load_dotenv"
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - the value may be a secret
         return f"variable {_text(key)}"
