@@ -224,7 +224,8 @@ LEFT_BEHIND: Final = (
 _CLAIMED_TWICE: Final = re.compile(
     r"Address already in use|Only one usage of each socket address"  # a port
     r"|Duplicated timeseries|already defined for this MetaData|Conflicting '?\S*'? ?models"
-    r"|[Aa]lready (been )?(registered|defined|exists|taken|in use|loaded)|already an existing"
+    r"|[Aa]lready (been )?(registered|defined|exists|taken|in use|loaded|added|attached|mounted|handled)"
+    r"|already an existing|conflicting (subparser|option string)|resource busy"
     r"|conflicts with an existing|overwriting an existing|ConflictingIdError|File exists"
 )
 

@@ -11,10 +11,20 @@ import functools
 import gc
 import re
 import sys
+import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import FrameType, FunctionType, MethodType, ModuleType
+from types import (
+    AsyncGeneratorType,
+    CellType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
 from typing import NamedTuple, cast
 
 from hotload_tui.core.interpreter import frame_of, stacks, traced_now, variables_of
@@ -204,7 +214,8 @@ class _Walk:
         if type(top) is list:
             start = "a list inside the interpreter (audit or at-fork hooks)"
         else:
-            start = "C code, which the collector cannot look into"
+            what = "C code or a frozen object" if gc.get_freeze_count() else "C code"
+            start = f"{what}, which the collector cannot look into"
         return start + way_down([self._found[each] for each in self._inside(key)], is_module=False)
 
     # ---- the way down
@@ -251,15 +262,18 @@ class _Walk:
         things = [self._found[key] for key in (*way, *inside)]
         before, after = start
         is_module = bool(way) and way[0] in self._modules
+        holders = tuple(things[: len(way)])
+        is_running = bool(way) and before.startswith(("thread '", "asyncio task '"))
+        register = _register_below(holders) if is_running else ()
         return Hold(
             next(self._names(self._found[part]), ""),
             _GENERATION.sub("", before + way_down(things, is_module=is_module) + after),
             self._found[part],
             self._found[inside[-1]],
-            tuple(things[: len(way)]),
+            register or holders,
             frozenset(key for key in way if self._above[key] > 1),
             is_module,
-            bool(way) and before.startswith(("thread '", "asyncio task '")),
+            is_running and not register,
         )
 
     def _inside(self, part: int) -> list[int]:
@@ -324,6 +338,29 @@ def _locals_among(
                     code = frame.f_code
                     at = place(code.co_filename, frame.f_lineno)
                     yield id(value), f"local '{name}'", f" of {code.co_qualname} ({at}) in thread '{thread}'"
+
+
+_CALLED = (MethodType, FunctionType, FrameType, CellType, CoroutineType, GeneratorType, AsyncGeneratorType)
+
+
+def _register_below(holders: Sequence[object]) -> tuple[object, ...]:
+    """Return the part of the path from a thread or task that begins at an object of other code.
+
+    ``asyncio.run(main())`` holds the application that is a local variable of ``main``.
+    """
+    inside = [*holders[1:]]
+    if issubclass(type(holders[0]), threading.Thread):
+        if inside and type(inside[0]) is dict and _namespace_of(holders[0]) is inside[0]:
+            inside = inside[1:]
+        if inside and type(inside[0]) in (tuple, dict):  # the arguments
+            inside = inside[1:]
+    while inside and type(inside[0]) in _CALLED:
+        inside = inside[1:]
+    return tuple(inside)
+
+
+def _namespace_of(thing: object) -> object:
+    return object.__getattribute__(thing, "__dict__")
 
 
 def _modules() -> Iterable[tuple[str, ModuleType]]:

@@ -551,12 +551,13 @@ def _attributes(holder: object) -> Iterator[tuple[str, object]]:
         is_connection = kind is getattr(sys.modules.get("sqlite3"), "Connection", None)
         for name, member in cast("MappingProxyType[str, object]", of_type(kind, "__dict__")).copy().items():
             try:
-                if type(member) is MemberDescriptorType or (is_connection and name in _FACTORIES):
+                if name == "__dict__" and type(member) in (GetSetDescriptorType, MemberDescriptorType):
+                    read_all = cast("GetSetDescriptorType", member).__get__
+                    namespace = cast("Callable[[object], dict[str, object]]", read_all)(holder)
+                    yield from namespace.copy().items()
+                elif type(member) is MemberDescriptorType or (is_connection and name in _FACTORIES):
                     read = cast("MemberDescriptorType", member).__get__
                     yield name, cast("Callable[[object], object]", read)(holder)
-                elif name == "__dict__" and type(member) is GetSetDescriptorType:
-                    namespace = cast("Callable[[object], dict[str, object]]", member.__get__)(holder)
-                    yield from namespace.copy().items()
             except AttributeError:  # an empty slot
                 continue
 

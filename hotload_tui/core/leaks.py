@@ -239,6 +239,8 @@ class LivenessCheck:
         self._classes: list[weakref.ref[object]] | None = None  # until they are looked for
         self._held: set[str] | None = None
         self._held_by: list[str] = []
+        self._unknown = ""
+        self._target_names: set[str] = set()
         self._said = ""
         self._is_given_up = False
         self._absent: set[Callable[[object], bool]] = set()
@@ -327,17 +329,26 @@ class LivenessCheck:
             lambda: held_objects(self._watched(), self.root, self._kept, frames, claimed)
         )
         self._held = None if frames or claimed else names
+        self._target_names = {*map(self.named, names)}
         if not targets:
             return []
-        holds, unknown = holds_of(targets, own, self.root)
+        holds, self._unknown = holds_of(targets, own, self.root)
         running = running_in(self.root)
         # A call in flight holds the generation's own handlers: not they, but the call is to be named.
         others = [hold for hold in holds if not (hold.way and is_handler_of(hold.way[0], self.root))]
         if others or running:
             holds = others
         found = [hold.where for hold in holds if not (running and hold.is_activity)]
-        self._held_by = [*([running] if running else []), *dict.fromkeys(found)] or [unknown]
+        self._held_by = [*([running] if running else []), *dict.fromkeys(found)] or [self._unknown]
         return holds
+
+    def unseen(self) -> str:
+        """Return what the last search found to be held by an object that it cannot see; empty if nothing.
+
+        That is named only if the program has called ``gc.freeze``: else it is C code, mostly for a moment.
+        """
+        is_unseen = self._target_names and gc.get_freeze_count() and self._held_by == [self._unknown]
+        return f"{', '.join(sorted(self._target_names))}, held by {self._unknown}" if is_unseen else ""
 
     def _searched(self, search: Callable[[], _T]) -> _T:
         """Return the result of a search; its time decides when a large generation is searched again."""

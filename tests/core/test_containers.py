@@ -131,6 +131,8 @@ LEAVES = {
     "twice in a list": "host.tools += [handler, handler]",
     "lambda in a list": "host.tools.append(lambda: 1)",
     "pair in a list": "host.tools.append((10, handler))",
+    "pair with the host's object in a list": "host.tools.append((host, handler))",
+    "pair with a dictionary": "host.cache['m'] = handler, {}",
     "function in a dictionary": "host.cache['m'] = handler",
     "key of a dictionary": "host.cache[Key] = 1",
     "class in a dictionary": "host.registry.register(C)",
@@ -315,21 +317,19 @@ def test_a_failed_save_leaves_the_entries_of_the_live_version(
     assert state(host) == during
 
 
-def test_what_a_failed_load_cannot_take_back_is_in_its_fault(
-    workspace: Workspace, run: Run, host: ModuleType
-) -> None:
+@pytest.mark.usefixtures("host")
+def test_what_a_failed_load_cannot_take_back_is_in_its_fault(workspace: Workspace, run: Run) -> None:
     """The fault names every reference that stays, with the place in the host and in the plugin."""
-    lines = "host.tools.append((host, handler)); host.wrapped.append(host.wrap(C().method))"
+    lines = "host.registry.pair = host, handler; host.wrapped.append(host.wrap(C().method))"
     workspace["greet"] = leaving(lines, fails=True)
     notes = run(workspace.config()).fault("greet").notes
     tools, wrapped = [note for note in notes if note.startswith("left behind: reference greet.plugin.")]
     assert tools.endswith(
-        "handler in host_of_the_test.tools[1][1] (plugin.py:11), now at a tuple cannot be changed"
+        "handler in host_of_the_test.registry.pair[1] (plugin.py:11), now at a tuple cannot be changed"
     )
     assert wrapped.endswith(
         "C.method in host_of_the_test.wrapped[0] → closure (plugin.py:5), now at a cell cannot be changed"
     )
-    assert len(host.tools) == 2
 
 
 def test_hotload_keeps_nothing_that_it_read_of_a_failed_load(
@@ -541,7 +541,7 @@ def test_what_cannot_be_forgotten_is_named(workspace: Workspace, run: Run, host:
         f"REQUIRES = ['other']\n{HEAD}"
         "def register(ctx):\n    ctx.hook('greet', lambda: act(ctx))\n"
         "def act(ctx):\n    ctx.plugin('other').KEPT.append(C)\n    host.wrapped.append(host.wrap(handler))\n"
-        "    host.frozen = frozenset([handler])\n    ctx.state['c'] = C()\n"
+        "    host.pair = handler, {}\n    ctx.state['c'] = C()\n"
     )
     running = run(workspace.config(plugins={"greet": {"forget": True}}))
     assert running.host.invoke("greet").faults == ()
@@ -550,8 +550,8 @@ def test_what_cannot_be_forgotten_is_named(workspace: Workspace, run: Run, host:
     running.manager.scan_and_load_all()
     event = retired(running)
     left = "\n".join(running.status("greet").left)
-    assert "host_of_the_test.frozen{…}" in left
+    assert "host_of_the_test.pair[0]" in left
     assert "host_of_the_test.wrapped[0] → closure" in left
     assert ".KEPT[0]" in left
     assert event.memory.startswith("alive: ")
-    assert (kept, len(host.wrapped), len(host.frozen)) == ([kept[0]], 1, 1)
+    assert (kept, len(host.wrapped), len(host.pair)) == ([kept[0]], 1, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import threading
@@ -16,7 +17,7 @@ from hotload_tui.cli.report import fault_lines, remarks
 from hotload_tui.core.compiled import Record
 from hotload_tui.core.errors import PluginError
 from hotload_tui.core.events import PluginEvent, PluginFailed, PluginLoaded, PluginRetired
-from hotload_tui.core.faults import TWICE
+from hotload_tui.core.faults import LEFT_BEHIND, TWICE
 from hotload_tui.core.model import PluginState
 from hotload_tui.core.source import read_source
 from tests.conftest import Running, Workspace
@@ -99,6 +100,8 @@ CLAIMS = [
     "type('ConflictingIdError', (KeyError,), {})('Job identifier (tick) conflicts with an existing job')",
     "RuntimeError('Cog named \\'Music\\' already loaded')",
     "FileExistsError(17, 'File exists')",
+    "ValueError('Duplicate \\'it\\', already handled by <a resource>')",
+    "Exception('argument {it}: conflicting subparser: it')",
 ]
 
 
@@ -446,6 +449,82 @@ def test_what_a_load_creates_leaves_the_library_with_it(
     assert lib.registry.by_name["shared_total"] is lib.shared
 
 
+# How libraries keep a function ``it``, and how a program finds it.
+KEPT = {
+    "a dictionary for each entry": ("R[name] = {'call': it, 'help': ''}", "[e['call'] for e in R.values()]"),
+    "dictionaries inside each other": (
+        "R[name] = {'by': {'get': it}, 'x': [1]}",
+        "[e['by']['get'] for e in R.values()]",
+    ),
+    "a list for each entry": ("R[name] = [it, 'help']", "[e[0] for e in R.values()]"),
+    "a pair in a list for each entry": ("R[name] = [(it, {})]", "[e[0][0] for e in R.values()]"),
+    "a pair with a dictionary": ("R[name] = it, {}", "[e[0] for e in R.values()]"),
+    "a dictionary in an OrderedDict": (
+        "O[name] = {'call': it, 'help': ''}",
+        "[e['call'] for e in O.values()]",
+    ),
+    "a namespace": ("R[name] = SimpleNamespace(call=it)", "[e.call for e in R.values()]"),
+    "a pair as a key": ("K[own, it] = 1", "[e[1] for e in K]"),
+    "a named tuple": ("R[name] = Entry(name, it)", "[e.call for e in R.values()]"),
+    "a pattern and a function in a list": ("P.L.append((re.compile(''), it))", "[e[1] for e in P.L]"),
+    "an object in a tuple in a list": ("P.M.append((P, Job(it)))", "[e[1].function for e in P.M]"),
+    "a tuple that is copied": ("P.kept = *P.kept, it", "P.kept"),
+    "a frozenset that is copied": ("P.fixed = P.fixed | {it}", "P.fixed"),
+    "a tuple with the program's function": ("P.more = *P.more, it", "[e for e in P.more if e is not own]"),
+    "the same in a dictionary": ("T['it'] = *T['it'], it", "[e for e in T['it'] if e is not own]"),
+    "an existing dictionary of plain values": (
+        "T['old']['it'] = it",
+        "[e for e in T['old'].values() if e != 1]",
+    ),
+    "an existing empty dictionary": ("T['empty']['it'] = it", "[*T['empty'].values()]"),
+}
+KEEPING = """
+import re
+from collections import OrderedDict
+from types import SimpleNamespace
+from typing import NamedTuple
+class Entry(NamedTuple):
+    name: str
+    call: object
+def own(): ...
+K, O, R, T = {}, OrderedDict(), {}, {"old": {"a": 1}, "empty": {}, "it": (own,)}
+class P: L, M, kept, fixed, more = [], [], (), frozenset(), (own,)
+def add(it):
+    name = "the entry"
+    if name in R: raise ValueError(f"{name} is already registered")
+    ADD
+"""
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_an_entry_in_any_form_leaves_with_its_version(
+    workspace: Workspace, run: Run, lib: ModuleType, kept: str
+) -> None:
+    """Through edit, break, fix, disable and enable, a library has one whole entry, of the right version."""
+    add, found = KEPT[kept]
+    exec(KEEPING.replace("ADD", add), vars(lib))
+    source = (
+        "import lib\nRELOAD = 'replace'\ndef it(): return 'v1'\nlib.add(it)\n"
+        "def register(ctx): ctx.hook('it', it)\n"
+    )
+
+    def versions() -> list[str]:
+        return [each() for each in eval(found, vars(lib))]
+
+    workspace["greet"] = source
+    running = run(workspace.config())
+    assert versions() == ["v1"]
+    save(running, workspace, source.replace("v1", "v2"))
+    assert versions() == ["v2"], running.status("greet").fault
+    save(running, workspace, f"{source}raise RuntimeError\n")
+    assert versions() == ["v2"]
+    running.manager.disable("greet")
+    retired(running)
+    assert running.wait_for(lambda: versions() == [])
+    running.manager.enable("greet")
+    assert (versions(), running.status("greet").left) == (["v2"], ())
+
+
 # Each is something that other code relies on: what the plugin does, and what the program does after the load.
 SHARED = {
     "a global of the library": ("from lib import shared\nlib.registry.all.append(shared)", ""),
@@ -589,11 +668,11 @@ def test_what_takes_the_memory_of_a_freed_object_is_the_versions(
 
 
 def test_what_cannot_be_removed_is_named(workspace: Workspace, run: Run, lib: ModuleType) -> None:
-    """A registration in a tuple is named: in the fault of a failed load, and later in ``left``."""
+    """A registration in a tuple with others is named: in the fault of a failed load, and in ``left``."""
     assert lib.registry.kept == ()
     source = (
         "import lib, logging\nRELOAD = 'replace'\nlog = logging.getLogger('a.b')\nIT = lib.Slotted('v1')\n"
-        "lib.registry.kept = (*lib.registry.kept, IT)\ndef register(ctx): ...\n"
+        "lib.registry.kept = (*lib.registry.kept, IT, {})\ndef register(ctx): ...\n"
     )
     workspace["greet"] = source
     running = run(workspace.config())
@@ -605,6 +684,25 @@ def test_what_cannot_be_removed_is_named(workspace: Workspace, run: Run, lib: Mo
     left = "".join(running.status("greet").left)
     assert "claim Slotted IT in lib.registry.kept" in left
     assert "log" not in left
+
+
+def test_what_a_version_left_in_a_closure_is_named_in_the_fault_of_the_next(
+    workspace: Workspace, run: Run, lib: ModuleType
+) -> None:
+    """If a library keeps one function in a closure, the next version's fault says what holds it up."""
+    exec(
+        "def make():\n    kept = None\n    def use(it):\n        nonlocal kept\n"
+        "        if kept: raise ValueError('a handler is already registered')\n        kept = it\n"
+        "    return use\nuse = make()\n",
+        vars(lib),
+    )
+    workspace["greet"] = (
+        "import lib\nRELOAD = 'replace'\ndef it(): ...\nlib.use(it)\ndef register(ctx): ...\n"
+    )
+    running = run(workspace.config())
+    save(running, workspace, (workspace.plugins / "greet" / "plugin.py").read_text() + "# edited\n")
+    assert LEFT_BEHIND in running.fault("greet").notes
+    assert "lib.use → closure" in "".join(running.status("greet").left)
 
 
 def test_the_status_shows_the_gap(workspace: Workspace, run: Run, registry: ModuleType) -> None:
@@ -767,13 +865,14 @@ def register(ctx):
 """
 
 
+@pytest.mark.parametrize("head", ["class App:", "class App(dict):\n    names = property(lambda self: self)"])
 def test_a_register_that_only_a_local_variable_leads_to_lets_the_old_version_go(
-    workspace: Workspace, run: Run, registry: ModuleType
+    workspace: Workspace, run: Run, registry: ModuleType, head: str
 ) -> None:
     """What a version registers in an application that is a local variable of ``main`` leaves with it."""
+    init = "" if "dict" in head else "    def __init__(self): self.names = {}\n"
     exec(
-        "class Name:\n    def __init__(self, version): self.version = version\n"
-        "class App:\n    def __init__(self): self.names = {}\n"
+        f"class Name:\n    def __init__(self, version): self.version = version\n{head}\n{init}"
         "    def add(self, name, value):\n"
         "        if name in self.names: raise ValueError(f'{name} is already registered')\n"
         "        self.names[name] = value\n",
@@ -787,6 +886,93 @@ def test_a_register_that_only_a_local_variable_leads_to_lets_the_old_version_go(
     assert (running.host.call("greet"), app.names["greet"].version) == (["b"], "b"), running.said()
     running.manager.disable("greet")
     assert running.wait_for(lambda: app.names == {})
+
+
+APPLICATION = """
+import asyncio, threading
+class App:
+    def __init__(self): self.names, self.gate = {}, threading.Event()
+    def add(self, name, value):
+        if name in self.names: raise ValueError(f'{name} is already registered')
+        self.names[name] = value
+    def serve(self):
+        self.loop = None
+        ready.set()
+        self.gate.wait()
+async def main():
+    app, gate = App(), asyncio.Event()
+    app.gate, app.loop = gate, asyncio.get_running_loop()
+    global current
+    current = weakref.ref(app)
+    ready.set()
+    await gate.wait()
+def serve():
+    global current
+    app = App()
+    current = weakref.ref(app)
+    return app.serve
+def stop():
+    app = current()
+    app.loop.call_soon_threadsafe(app.gate.set) if app.loop else app.gate.set()
+ready = threading.Event()
+"""
+
+
+@pytest.mark.parametrize("target", ["asyncio.run, args=(main(),)", "serve()"])
+def test_a_register_that_a_running_task_or_thread_leads_to_lets_the_old_version_go(
+    workspace: Workspace, run: Run, lib: ModuleType, target: str
+) -> None:
+    """An application in ``async def main``, or one that a thread serves, has the new version once."""
+    exec(APPLICATION, vars(lib))
+    thread = eval(f"threading.Thread(target={target})", vars(lib))
+    thread.start()
+    assert lib.ready.wait(PATIENCE)
+    source = (
+        "import lib\nRELOAD = 'replace'\ndef it(): return 'v1'\nlib.current().add('it', it)\n"
+        "def register(ctx): ...\n"
+    )
+    try:
+        workspace["greet"] = source
+        running = run(workspace.config())
+        save(running, workspace, source.replace("v1", "v2"))
+        assert [each() for each in lib.current().names.values()] == ["v2"]
+        save(running, workspace, f"{source}raise RuntimeError\n")
+        assert [each() for each in lib.current().names.values()] == ["v2"]
+    finally:
+        lib.stop()
+        thread.join()
+
+
+def test_a_failed_load_leaves_no_record_that_leads_to_its_function(
+    workspace: Workspace, run: Run, lib: ModuleType
+) -> None:
+    """A record of two objects of the library for one function, as loguru makes, leaves with a failed load."""
+    exec(
+        "class Sink:\n    def __init__(self, it): self.it = it\n"
+        "class Handler:\n    def __init__(self, it): self.sink = Sink(it)\n"
+        "handlers = {}\ndef add(it): handlers[len(handlers) + 1] = Handler(it)\n",
+        vars(lib),
+    )
+    source = "import lib\nRELOAD = 'replace'\ndef it(): return 'v1'\nlib.add(it)\ndef register(ctx): ...\n"
+    workspace["greet"] = source
+    running = run(workspace.config())
+    save(running, workspace, source.replace("v1", "v2"))
+    save(running, workspace, f"{source}raise RuntimeError\n")
+    assert [each.sink.it() for each in lib.handlers.values()] == ["v2"]
+    assert (running.fault("greet").notes, running.status("greet").left) == ((), ())
+
+
+def test_a_failed_load_names_what_a_frozen_object_keeps(
+    workspace: Workspace, run: Run, lib: ModuleType
+) -> None:
+    """A program that calls ``gc.freeze`` learns from the fault that its list still has the function."""
+    lib.things["list"] = [lib]  # the collector knows it
+    gc.freeze()
+    workspace["greet"] = (
+        "import lib\ndef it(): ...\nlib.things['list'].append(it)\ndef register(ctx): raise ValueError\n"
+    )
+    (note,) = run(workspace.config()).fault("greet").notes
+    assert note.startswith("left behind: greet.plugin.it, held by C code or a frozen object")
 
 
 PROXY = """

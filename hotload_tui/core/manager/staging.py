@@ -259,7 +259,11 @@ class Engine:
             texts = ((name, _text(other)) for name, other in others.items())
             hint = claim_hint(fault, failed, self._holding(plugin, fault), texts)
             known = self.store.get(plugin)
-            if not hint and known is not None and any(line.startswith("claim ") for line in known.left):
+            if (
+                not hint
+                and known is not None
+                and any(line.startswith(("claim ", "reference ")) for line in known.left)
+            ):
                 hint = LEFT_BEHIND
             return replace(fault, notes=(*fault.notes, hint)) if hint else fault
         return fault

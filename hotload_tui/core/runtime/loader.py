@@ -186,6 +186,8 @@ class Load:
             gone.claimed = ledger.claims.found(generation.modules.values(), parts_of(error))
         for entry in gone.remove_references(error, live):
             error.add_note(f"left behind: {entry.describe()}")
+        if unseen := gone.liveness.unseen():
+            error.add_note(f"left behind: {unseen}")
         for text in ledger.still_registered(parts_of(error)) if ledger.claims else ():
             error.add_note(text)
         return gone

@@ -106,28 +106,39 @@ class Parting:
         if self.claimed is None:
             return
         self.forgets = True
-        for _ in range(_ROUNDS):
-            entries = self._references(remove=True)
-            undone = tuple(entry for entry in entries if entry.outcome == "undone")
-            self.entries += undone or tuple(entry for entry in entries if entry.category == "claim")
-            if not undone:
-                break
-        self.claimed = None
+        undone, named = self._remove_all()
+        self.entries += (*undone, *(entry for entry in named if entry.category == "claim"))
 
     def remove_references(self, error: BaseException, live: Ledger | None) -> list[LedgerEntry]:
         """Remove the references to a failed load; return those that cannot be removed or restored.
 
         ``error`` ended the load; ``live`` is the ledger of the version that stays live.
         """
-        emptied: list[LedgerEntry] = []
-        for _ in range(_ROUNDS):
-            entries = self._references(remove=True, frames=[*parts_of(error)], live=live)
-            emptied += [entry for entry in entries if entry.what.endswith((EMPTIED, LOST))]
-            if all(entry.outcome == "named" for entry in entries):
-                emptied = [*entries, *emptied]
+        undone, named = self._remove_all([*parts_of(error)], live)
+        return [*named, *(entry for entry in undone if entry.what.endswith((EMPTIED, LOST)))]
+
+    def _remove_all(
+        self, frames: Sequence[object] = (), live: Ledger | None = None
+    ) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
+        """Remove what the load created and the generation's own objects; return what is gone and what is not.
+
+        A created object that has to stay leads to objects of the plugin. They are removed then, and perhaps
+        the created object with them: so it is looked for once more.
+        """
+        undone: list[LedgerEntry] = []
+        claimed, named = self.claimed, list[LedgerEntry]()
+        inside = [*frames, claimed.things] if claimed is not None else frames  # no holder for the search
+        for self.claimed in (claimed, None, claimed):
+            for _ in range(_ROUNDS):
+                named = [*self._references(remove=True, frames=inside, live=live)]
+                some = [entry for entry in named if entry.outcome == "undone"]
+                undone += some
+                if not some:
+                    break
+            if self.claimed is claimed and all(entry.category != "claim" for entry in named):
                 break
         self.claimed = None
-        return emptied
+        return undone, named
 
     def _references(
         self, *, remove: bool, frames: Sequence[object] = (), live: Ledger | None = None
@@ -352,7 +363,9 @@ def _refuse_unfinished(value: object, what: str) -> None:
         raise TypeError(f"{what} returned a coroutine or generator, which nobody would run")
 
 
-_INSTANT = 0.01  # seconds
+# A caller that is entering or leaving holds the old hook table for an instant, and a thread that reports a
+# failed load holds its error, whose frames are not among the generation's objects.
+_AFTER_AN_INSTANT = ((0.01, collect_recent),)
 _SECOND_LOOKS = ((0.0, collect), (0.1, collect_young))
 """The repeated checks of a generation that is not freed: seconds to wait, and the collection to run."""
 
@@ -439,19 +452,11 @@ def _free(parted: Sequence[Parting]) -> None:
     left = _still_there(left, collect_young)
     # Again: the first pass still counts an older object as a holder, even if it frees that object.
     left = _still_there(left, collect_young)
-    if left:
-        # A caller that is entering or leaving holds the old hook table for an instant, and a thread that
-        # reports a failed load holds its error, whose frames are not among the generation's objects.
-        sleep(_INSTANT)
-        left = _still_there(left, collect_recent)
+    left = _look_later(left, _AFTER_AN_INSTANT)
     for gone in left:
         gone.undo_patches()
         gone.liveness.cut()
-    for pause, collect_some in _SECOND_LOOKS:
-        if not left:
-            return
-        sleep(pause)
-        left = _still_there(left, collect_some)
+    left = _look_later(left, _SECOND_LOOKS)
     for gone in left:
         gone.liveness.let_go()
     if left:
@@ -463,6 +468,15 @@ def _free(parted: Sequence[Parting]) -> None:
     left = [gone for gone in left if not gone.liveness.is_freed()]
     for gone in left:
         gone.calls.begin()
+
+
+def _look_later(left: list[Parting], looks: Iterable[tuple[float, Callable[[], None]]]) -> list[Parting]:
+    """Return the generations that are not freed after each wait and collection."""
+    for pause, collect_some in looks:
+        if left:
+            sleep(pause)
+            left = _still_there(left, collect_some)
+    return left
 
 
 def _look_again(held: Sequence[Parting]) -> None:

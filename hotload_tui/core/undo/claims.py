@@ -13,8 +13,8 @@ import itertools
 import operator
 import sys
 import weakref
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -26,13 +26,16 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from hotload_tui.core.interpreter import collect_recent, objects_since, variables_of
 from hotload_tui.core.leak_path import is_module, is_within, names_of, namespace_of, of_type
 
 _PLAIN = frozenset((str, bytes, int, float, complex, bool, type(None)))
 _ITEMS = (list, tuple, set, frozenset, deque)
+_MADE = frozenset((dict, list))  # what libraries make for an entry
+PARENTS: Final = frozenset((dict, list, OrderedDict, defaultdict))
+"""The containers in which a dictionary is known to be new."""
 _BUILT_IN = (
     BuiltinFunctionType,
     GetSetDescriptorType,
@@ -53,6 +56,8 @@ class Claimed(NamedTuple):
     """The names of the plugin's variables that lead to them, by identity; not each has one."""
     used: set[int]
     """The identities of those into which other code has put something since: it may rely on them."""
+    records: Mapping[int, frozenset[int]]
+    """The dictionaries and lists that a library made for them during the load, each with its contents."""
 
 
 class _Mark(NamedTuple):
@@ -76,6 +81,8 @@ class Claims:
         self._note = self._collecting
         self._modules = 0
         self._marks: dict[int, _Mark] = {}
+        self._records: dict[int, frozenset[int]] = {}
+        self._untracked: set[int] = set()
 
     # ---- the load
 
@@ -89,11 +96,15 @@ class Claims:
         self._modules = len(sys.modules)
         # A new object may have the identity of one that has been freed: ``_created`` drops those.
         self._before = dict(zip(map(id, everything), map(id, map(type, everything)), strict=True))
+        # The collector does not know a dictionary of plain values, and would show it later as a new one.
+        containers = [each for each in everything if type(each) in PARENTS]
+        parts = gc.get_referents(*containers)
+        self._untracked = {id(each) for each in parts if type(each) is dict and not gc.is_tracked(each)}
 
     def imported(self) -> None:
         """Note which objects exist after the first import of a shared module: that import created them."""
         if len(sys.modules) != self._modules:
-            self._made |= {id(thing): id(type(thing)) for _, thing in self._created(())}
+            self._made |= {id(thing): id(type(thing)) for _, thing in self._created(())[0]}
             self.begin()
 
     def end(self, parts: Iterable[object] = ()) -> None:
@@ -101,8 +112,10 @@ class Claims:
 
         ``parts`` are the functions that ``register`` handed over, or those of the error that ended the load.
         """
-        self._marks = {id(thing): self._mark(thing) for _, thing in self._created(parts)}
-        self._before, self._made, self._aged = {}, {}, set()
+        created, records = self._created(parts)
+        self._marks = {id(thing): self._mark(thing) for _, thing in created}
+        self._records = self._made_for(records)
+        self._before, self._made, self._aged, self._untracked = {}, {}, set(), set()
         for place, each in enumerate(gc.callbacks):
             if each is self._note:
                 del gc.callbacks[place]
@@ -113,7 +126,8 @@ class Claims:
         if phase == "start":
             self._aged.update(map(id, objects_since()))
 
-    def _created(self, parts: Iterable[object]) -> list[tuple[str, object]]:
+    def _created(self, parts: Iterable[object]) -> tuple[list[tuple[str, object]], list[object]]:
+        """Return the objects of the plugin that the load created, with names, and new containers."""
         candidates = self._held(_modules_below(self._root), parts)
         for key in self._aged.union(map(id, objects_since())):
             self._before.pop(key, None)
@@ -121,11 +135,30 @@ class Claims:
         tracked = candidates.keys() & map(id, everything)
         found = [candidates[key] for key in tracked if self._is_new(candidates[key][1])]
         is_old = map(self._before.__contains__, map(id, everything))
-        fresh = itertools.compress(everything, map(operator.not_, is_old))
-        return [
-            *found,
-            *(("", thing) for thing in fresh if id(thing) not in candidates and self._wraps(thing)),
-        ]
+        new = itertools.compress(everything, map(operator.not_, is_old))
+        fresh = [thing for thing in new if id(thing) not in candidates]
+        made = (thing for thing in fresh if type(thing) in _MADE and id(thing) not in self._untracked)
+        return (
+            [*found, *(("", thing) for thing in fresh if self._wraps(thing))],
+            [*itertools.islice(made, _MOST)],
+        )
+
+    def _made_for(self, containers: Collection[object]) -> dict[int, frozenset[int]]:
+        """Return the containers that lead to an object of the plugin, with their contents."""
+        found: dict[int, frozenset[int]] = {}
+        for _ in range(_DEPTH):
+            for each in containers:
+                items = _items_of(each)
+                if id(each) not in found and any(self._is_claim(item, found) for item in items):
+                    found[id(each)] = frozenset(map(id, items))
+        return found
+
+    def _is_claim(self, thing: object, records: Mapping[int, object]) -> bool:
+        if type(thing) in _PLAIN:
+            return False
+        if issubclass(type(thing), tuple):
+            return any(self._is_claim(item, records) for item in tuple.__iter__(cast("tuple[object]", thing)))
+        return id(thing) in self._marks or id(thing) in records or self._is_own(thing)
 
     def _is_new(self, thing: object) -> bool:
         kind = id(type(thing))
@@ -213,7 +246,7 @@ class Claims:
         }
         names = {key: named[key][0] for key in things if key in named}
         used = {key for key, thing in things.items() if self._is_used(thing, self._marks[key])}
-        return Claimed([*things.values()], names, used)
+        return Claimed([*things.values()], names, used, self._records)
 
     def _is_marked(self, thing: object, mark: _Mark) -> bool:
         return mark.reference() is thing if mark.reference is not None else id(type(thing)) == mark.kind

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
-from types import CellType, CodeType, FunctionType, ModuleType
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Final, NamedTuple, cast
 
 from hotload_tui.core.holders import Hold
 from hotload_tui.core.leak_path import CACHE, attribute_of, is_module, is_within, namespace_of, of_type
 from hotload_tui.core.module_names import unique_name
+from hotload_tui.core.undo.claims import PARENTS
 from hotload_tui.core.undo.owner import Owner, Script, name_of
 
 _CONTAINERS = (dict, list, set, deque)
 _REGISTERS = (*_CONTAINERS, tuple, frozenset)
+_GENERAL = ("builtins", "collections")
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
+_PLAIN = (str, bytes, int, float, bool, type(None))
 EMPTIED: Final = "now None"
 """How an attribute stands whose value from before the plugin is not known."""
 LOST: Final = "the live version's is lost until its next load"
@@ -94,11 +99,21 @@ def _member(thing: object, name: str) -> object:
 class Removal:
     """Removes references to the generation ``root`` from the containers of other code."""
 
-    def __init__(self, root: str, script: Script, live: LiveVersion | None = None) -> None:
-        """``script`` is the generation's code; a failed load may have replaced entries of ``live``."""
+    def __init__(
+        self,
+        root: str,
+        script: Script,
+        live: LiveVersion | None = None,
+        records: Mapping[int, frozenset[int]] | None = None,
+    ) -> None:
+        """``script`` is the generation's code; a failed load may have replaced entries of ``live``.
+
+        ``records`` are the dictionaries and lists that libraries made for an entry during the load.
+        """
         self.root = root
         self.script = script
         self._live = live
+        self._records = records or {}
 
     def is_one_of_many(self, function: FunctionType) -> bool:
         """Return whether several functions of the generation have the name of this one."""
@@ -120,11 +135,16 @@ class Removal:
         if type(holder) is CACHE:
             holder.cache_clear()
             return ""
+        record = self._record_of(hold)
+        if record is not None:
+            return self._restored(hold, *record) or self._take_out(*record)
         place = _attribute(hold)
         if place is not None:
             return self._reset(hold, *place)
         if issubclass(type(holder), _CONTAINERS):
-            return self._take_out(*(self._record_of(hold) or (holder, thing)))
+            return self._take_out(*(self._written_record(hold) or (holder, thing)))
+        if type(holder) in (tuple, frozenset) and _put_instead(hold):
+            return ""
         raise LookupError(f"a {name_of(holder)} cannot be changed")  # a tuple, a closure, C code
 
     def is_in_use(self, hold: Hold) -> bool:
@@ -143,15 +163,54 @@ class Removal:
         """Return whether a reference to an object that a load created is none of its registrations.
 
         Running code refers to it for a moment, perhaps in a copy of a register; but a register in an object
-        of a local variable, such as the application in ``main``, is one like others. The standard library
-        and this package keep own registers.
+        of a local variable, such as the application in ``main``, is one like others, and so is one of a
+        class of the program. The standard library and this package keep own registers.
         """
         is_local = hold.where.startswith("local '") and all(
-            issubclass(type(each), _REGISTERS) for each in hold.way
+            issubclass(type(each), _REGISTERS) and of_type(type(each), "__module__") in _GENERAL
+            for each in hold.way
         )
         if hold.is_activity or not hold.way or is_local:
             return True
         return hold._replace(way=hold.way[:1]).keeper(self.root) not in ("", "a plugin")
+
+    def _record_of(self, hold: Hold) -> tuple[object, object] | None:
+        """Return the container and its entry, a tuple, dictionary or list made for the plugin's object.
+
+        Without the entry the name would still be taken, by an entry that does not work.
+        """
+        way, entry = [*hold.way], hold.thing
+        while len(way) > 1 and (_is_key(way) or self._is_record(way[-1], entry)):
+            entry = way.pop()
+        if entry is hold.thing or not issubclass(type(way[-1]), _CONTAINERS):
+            return None
+        if type(entry) is dict and type(way[-1]) not in PARENTS:  # perhaps an older one
+            return None
+        is_attribute = len(way) > 1 and _is_namespace(way[-1], way[-2])
+        return None if is_attribute or (len(way) == 1 and hold.is_in_module) else (way[-1], entry)
+
+    def _restored(self, hold: Hold, holder: object, entry: object) -> str:
+        """Put the live version's object into a tuple that a failed load has put in the place of another."""
+        if self._live is None or type(holder) is not dict or type(entry) is not tuple:
+            return ""
+        table = cast("dict[object, object]", holder)
+        for key in [key for key, value in table.copy().items() if value is entry]:
+            other = self._counterpart(hold.thing, key, ())
+            if other is not None and entry is hold.way[-1]:
+                table[key] = tuple(other if item is hold.thing else item for item in entry)
+                return "the live version's again"
+        return ""
+
+    def _is_record(self, holder: object, part: object) -> bool:
+        """Return whether a container exists only for an object in it."""
+        if issubclass(type(holder), tuple):
+            items = tuple.__iter__(cast("tuple[object, ...]", holder))
+            return all(item is part or not _is_alike(item, part) for item in items)
+        made = self._records.get(id(holder))
+        if made is None or id(part) not in made:
+            return False
+        table = cast("dict[object, object]", holder)
+        return made.issuperset(map(id, [*table, *table.values()] if type(holder) is dict else table))
 
     def _take_out(self, holder: object, thing: object) -> str:
         """Remove ``thing``; see what is there with the built-in methods, but remove with the class's own.
@@ -180,7 +239,7 @@ class Removal:
             raise LookupError("its class keeps the entry")
         return said
 
-    def _record_of(self, hold: Hold) -> tuple[object, object] | None:
+    def _written_record(self, hold: Hold) -> tuple[object, object] | None:
         """Return the container and its entry, such as ``{"path": "/x", "view": function}``, of the plugin.
 
         Nothing else refers to the entry, and the plugin's code mentions all that is in it. ``None`` if it
@@ -266,14 +325,13 @@ class Removal:
         if wrapped is not None:
             _set(owner, name, wrapped)
             return ""
-        if is_module(owner) or issubclass(type(owner), type):
-            _set(owner, name, None)
-            return EMPTIED
-        if any(name in of_kind for of_kind in _class_values(owner)):
+        is_grown = type(hold.thing) is tuple and not any(type(item) in _PLAIN for item in hold.thing)
+        is_shared = is_module(owner) or issubclass(type(owner), type)
+        if not is_grown and not is_shared and any(name in of_kind for of_kind in _class_values(owner)):
             object.__delattr__(owner, name)
             return ""
-        _set(owner, name, None)
-        return EMPTIED
+        _set(owner, name, () if is_grown else None)  # a register that a library grows by a copy
+        return "" if is_grown else EMPTIED
 
     def _wrapped(self, thing: object) -> object:
         """Return the function of other code that a wrapper of the generation wraps; ``None`` if unknown."""
@@ -289,6 +347,49 @@ def _set(owner: object, name: str, value: object) -> None:
         type.__setattr__(cast("type", owner), name, value)
     else:
         object.__setattr__(owner, name, value)
+
+
+def _put_instead(hold: Hold) -> bool:
+    """Put a tuple or frozenset without the plugin's object in the place of one; return whether that fits.
+
+    Libraries grow such a register by a copy. Next to things of another kind, the object is part of a whole.
+    """
+    *above, holder = hold.way
+    items = [item for item in cast("Iterable[object]", holder) if item is not hold.thing]
+    if not above or not all(_is_alike(item, hold.thing) for item in items):
+        return False
+    rest = frozenset(items) if type(holder) is frozenset else tuple(items)
+    place = _attribute(hold._replace(way=tuple(above), thing=holder))
+    if place is not None:
+        _set(*place, rest)
+        return True
+    if type(above[-1]) is not dict:
+        return False
+    table = cast("dict[object, object]", above[-1])
+    keys = [key for key, value in table.copy().items() if value is holder]
+    table.update(dict.fromkeys(keys, rest))
+    return bool(keys)
+
+
+def _is_key(way: list[object]) -> bool:
+    """Return whether the last object is a tuple that is a key of the dictionary before it."""
+    *_, table, key = way
+    is_pair = issubclass(type(table), dict) and issubclass(type(key), tuple)
+    return is_pair and any(each is key for each in dict.copy(cast("dict[object, object]", table)))
+
+
+def _is_alike(one: object, other: object) -> bool:
+    """Return whether two objects are both functions, both classes, or objects with a common base class."""
+    return _sort_of(one) is _sort_of(other)
+
+
+def _sort_of(thing: object) -> object:
+    kind = type(thing)
+    if kind in _FUNCTIONS:
+        return FunctionType
+    if issubclass(kind, type):  # ``int`` beside a class of the plugin tells what that is for
+        return thing if of_type(thing, "__module__") == "builtins" else type
+    return cast("tuple[type, ...]", of_type(kind, "__mro__"))[-2:][0]
 
 
 def _class_values(owner: object) -> Iterator[dict[str, object]]:
@@ -345,13 +446,19 @@ def _is_namespace(thing: object, owner: object) -> bool:
 
 def _entry_for(hold: Hold) -> tuple[object, object] | None:
     """Return the container and its entry that exists only for the plugin's object; ``None`` if none does."""
-    way = [*hold.way]
+    way, below = [*hold.way], hold.thing
     if len(way) > 1 and _is_namespace(way[-1], way[-2]):
         way.pop()
     while len(way) > 1:
         entry = way.pop()
-        if id(entry) in hold.shared or issubclass(type(entry), (tuple, FunctionType, type)):
+        if id(entry) in hold.shared or issubclass(type(entry), (FunctionType, type)):
             return None
+        if issubclass(type(entry), tuple) and any(
+            item is not below and _is_alike(item, below)
+            for item in tuple.__iter__(cast("tuple[object, ...]", entry))
+        ):
+            return None
+        below = entry
         if issubclass(type(way[-1]), _CONTAINERS):
             if len(way) > 1 and _is_namespace(way[-1], way[-2]):
                 if id(way.pop()) in hold.shared:

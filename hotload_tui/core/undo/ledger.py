@@ -484,7 +484,7 @@ class Ledger:
         the load created.
         """
         version = None if live is None else LiveVersion(live.root, live._script)  # noqa: SLF001 - a ledger too
-        removal = Removal(self.root, self._script, version)
+        removal = Removal(self.root, self._script, version, claimed.records if claimed else None)
         created = {*map(id, claimed.things)} if claimed else set()
         used = {id(hold.target) for hold in holds if created and removal.is_in_use(hold)}
         found = []
