@@ -266,6 +266,6 @@ TestPlans.settings = settings(BOUNDED, max_examples=MODEL_EXAMPLES)
 TestUnsurePlans = UnsurePlans.TestCase
 TestUnsurePlans.settings = TestPlans.settings
 TestReplacingPlans = ReplacingPlans.TestCase
-TestReplacingPlans.settings = TestPlans.settings
+TestReplacingPlans.settings = settings(BOUNDED, max_examples=MODEL_EXAMPLES // 2)  # each load takes longer
 TestUnsureReplacingPlans = UnsureReplacingPlans.TestCase
-TestUnsureReplacingPlans.settings = TestPlans.settings
+TestUnsureReplacingPlans.settings = TestReplacingPlans.settings

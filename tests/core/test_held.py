@@ -59,17 +59,17 @@ def test_a_failed_load_needs_no_collection_of_old_objects(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failed load whose error is still being reported is freed without a look at the whole program."""
-    errors = [bench.refusal("def register(ctx):\n    raise ValueError\n")]
-    monkeypatch.setattr(retirement, "sleep", lambda _: errors.clear())
     collected: list[int] = []
 
     def note(phase: str, facts: dict[str, int]) -> None:
         if phase == "start":
             collected.append(facts["generation"])
 
-    gc.disable()
-    gc.callbacks.append(note)
+    gc.disable()  # an automatic collection would make the error old
     try:
+        errors = [bench.refusal("def register(ctx):\n    raise ValueError\n")]
+        monkeypatch.setattr(retirement, "sleep", lambda _: errors.clear())
+        gc.callbacks.append(note)
         bench.loader.retire()
     finally:
         gc.callbacks.remove(note)
