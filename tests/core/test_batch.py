@@ -92,7 +92,7 @@ def test_one_of_many_that_fails_is_executed_once_and_stops_no_other(
     for name in ("a", "b", "d", "e"):
         workspace[name] = COUNTS + answering(name)
     workspace["c"] = f"{COUNTS}{code}\n{answering('c')}"
-    running = run(workspace.config(load_timeout=0.5))
+    running = run(workspace.config(load_timeout=1.0))
     assert running.host.call("greet") == ["a", "b", "d", "e"]
     fault = running.fault("c")
     assert said in f"{fault.type}: {fault.message}"
@@ -112,7 +112,7 @@ def test_a_load_that_was_left_behind_holds_no_version_of_others(
     for name in ("a", "e"):
         workspace[name] = answering(name)
     workspace["c"] = WAITS.format(seconds="") + answering("c")
-    running = run(workspace.config(load_timeout=0.3))
+    running = run(workspace.config(load_timeout=1.0))
     for name in ("a", "e"):
         workspace[name] = answering(f"new {name}")
     running.manager.rebuild("a")

@@ -180,7 +180,7 @@ def test_a_resource_that_neither_version_gets_is_a_fault_with_both_errors(
 def test_an_acquire_that_takes_too_long_fails(workspace: Workspace, run: Run, stage: Stage) -> None:
     """``acquire`` may take as long as a load; after that, the old version acquires again."""
     workspace["greet"] = owner("a")
-    running = run(workspace.config(load_timeout=0.5))
+    running = run(workspace.config(load_timeout=1.0))
     told(stage)
     save(running, workspace, owner("b", acquire="stage.wait()"))
     assert running.status("greet").state is PluginState.STALE
@@ -192,7 +192,7 @@ def test_an_acquire_that_takes_too_long_fails(workspace: Workspace, run: Run, st
 
 
 SLOW = {
-    "release": ("ctx.own('slow', int, stage.wait)", "release of ctx.own('slow')", "load_timeout = 0.2 s"),
+    "release": ("ctx.own('slow', int, stage.wait)", "release of ctx.own('slow')", "load_timeout = 1 s"),
     "on_unload": ("ctx.on_unload(stage.wait)", "on_unload function Stage.wait", "drain_timeout = 0.2 s"),
 }
 
@@ -207,7 +207,7 @@ def test_a_fault_names_the_function_that_took_too_long(
     line, what, limit = SLOW[kind]
     head = f"RELOAD = '{reload}'\n"
     workspace["greet"] = owner("a", line, head=head)
-    running = run(workspace.config(load_timeout=0.2, drain_timeout=0.2))
+    running = run(workspace.config(load_timeout=1.0, drain_timeout=0.2))
     save(running, workspace, owner("b", head=head))
     assert (running.host.call("greet"), running.status("greet").state) == (["b"], PluginState.OK)
     assert running.wait_for(lambda: bool(running.told(PluginFailed)))
@@ -222,7 +222,7 @@ def test_a_fault_names_the_function_that_took_too_long(
 def test_a_replace_that_takes_too_long_is_named(workspace: Workspace, run: Run) -> None:
     """The fault of a slow ``replace`` names that function, and the old version stays live."""
     workspace["greet"] = replacing("a")
-    running = run(workspace.config(load_timeout=0.2))
+    running = run(workspace.config(load_timeout=1.0))
     save(running, workspace, replacing("b", replace="lambda _: stage.wait()"))
     assert running.fault("greet").message.startswith("replace of ctx.own('router') did not end within")
     assert (running.host.call("greet"), running.status("greet").state) == (["a"], PluginState.STALE)
@@ -232,7 +232,7 @@ def test_a_reload_that_blocks_its_own_event_loop_says_so(
     workspace: Workspace, run: Run, stage: Stage
 ) -> None:
     """An ``acquire`` that needs the loop whose thread asked for the reload fails with the way out."""
-    running = run(workspace.config(load_timeout=0.3))
+    running = run(workspace.config(load_timeout=1.0))
     acquire = "return asyncio.run_coroutine_threadsafe(asyncio.sleep(0, 1), stage.loop).result()"
     workspace["greet"] = f"import asyncio\n{owner('a', acquire=acquire)}"
 

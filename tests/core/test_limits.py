@@ -226,7 +226,7 @@ def test_no_step_of_a_plugin_is_without_a_limit(
     """Whichever code of a plugin does not end, all plugins reload, and old versions retire."""
     monkeypatch.setattr(faults, "DESCRIPTION", LIMIT)
     workspace["odd"], workspace["greet"] = SWITCH + ENDLESS[case], answering(1)
-    running = run(workspace.config(load_timeout=0.5, drain_timeout=LIMIT))
+    running = run(workspace.config(load_timeout=1.0, drain_timeout=LIMIT))
     workspace["odd"], workspace["greet"] = answering(2, "odd"), answering(2)
     running.manager.rebuild()
     assert (running.host.call("greet"), running.host.call("odd")) == ([2], [2])

@@ -128,7 +128,7 @@ def test_a_finder_that_does_not_end_is_named(workspace: Workspace, run: Callable
     """A plugin whose import a finder of another plugin holds up fails in time; its fault names the other."""
     with patching("sys.meta_path") as evil:
         workspace["evil"] = evil("never ends")
-        running = run(workspace.config(load_timeout=0.2))
+        running = run(workspace.config(load_timeout=1.0))
         workspace["greet"] = f"import not_there_at_all\n{answering(1)}"
         running.manager.rebuild("greet")
     fault = running.fault("greet")

@@ -94,7 +94,7 @@ def test_an_unchanged_failure_is_reported_once(workspace: Workspace, watched: Ru
 def test_a_version_that_does_not_end_is_tried_once(workspace: Workspace, run: Run) -> None:
     """A save whose load never ends is a fault after ``load_timeout``: no second attempt delays the fault."""
     workspace["greet"] = ONE
-    running = run(workspace.config(enable_watch=True, load_timeout=0.2))
+    running = run(workspace.config(enable_watch=True, load_timeout=1.0))
     begun = workspace.root / "begun"
     workspace["greet"] = f"with open({str(begun)!r}, 'a') as file: file.write('.')\nwhile True: pass\n{TWO}"
     assert running.wait_for(lambda: running.status("greet").state == "STALE")
