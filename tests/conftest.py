@@ -176,6 +176,17 @@ class Running:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what consoles store out of the user's home.
+
+    Pytest uses the path of a test's project again, so a console would begin with what it stored a run ago.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def interruptible() -> None:
     """Make programs that tests start receive signals that a background run, or ``nohup``, ignores."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -25,6 +25,7 @@ class Tmux:
 
     def __init__(self, folder: Path, columns: int, rows: int) -> None:
         self._socket = str(folder / "tmux.sock")
+        self._home = str(folder)  # the editor keeps a history there
         self._do("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), "sh")
         self._do("set-option", "-g", "window-size", "manual")
         self.run("PS1='shell> '")
@@ -82,8 +83,8 @@ class Tmux:
         command = ["tmux", "-S", self._socket, *words]
         # The test runner's COLUMNS and LINES would override the terminal's size, even after a resize.
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-        environment = {**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "PS1": "shell> "}
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        own = {"HOME": self._home, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "PS1": "shell> "}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env={**inherited, **own})
         return done.stdout
 
 
