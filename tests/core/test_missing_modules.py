@@ -124,6 +124,21 @@ def test_a_package_is_not_imported_while_it_is_being_installed(packages: Path) -
     assert [installs.ready(lacking) for _ in range(3)] == [[], ["user"], []]
 
 
+def test_a_folder_without_init_is_not_confused_with_the_current_directory(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that come in the current directory are no part of a package without ``__init__.py``."""
+    (packages / "without_init").mkdir()
+    (packages / "without_init" / "part.py").write_text("")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    installs = Installs()
+    assert installs.ready({"user": "without_init"}) == []
+    (elsewhere / "notes.txt").write_text("of the program")
+    assert installs.ready({"user": "without_init"}) == ["user"]
+
+
 FORGETFUL = """
 import sys
 

@@ -76,7 +76,8 @@ def _extent(module: str) -> _Extent | None:
         return None
     try:
         spec = installed_spec(module)
-        roots = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else []
+        # A folder without ``__init__.py`` has no origin.
+        roots = [*(spec.submodule_search_locations or ()), *filter(None, [spec.origin])] if spec else []
         sizes = [path.stat().st_size for root in roots for path in _files(Path(root))]
         beside = [path for path in Path(roots[0]).parent.iterdir() if path.name != _CACHE]
     except Exception:  # foreign code: an import finder; or files that vanish
