@@ -4,6 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := install --quiet --disable-pip-version-check --editable
 
+# With it, each of the many processes of the tests would compile all modules again, and the tests of bytecode
+# caches would test nothing.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test soak test-terminal coverage check bench screenshots clean
 .DEFAULT_GOAL := run
 
@@ -66,7 +70,7 @@ check: $(VENV)/.checks            ## lint, format, types, architecture
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.installed         ## measure beside the peers; writes benchmarks/RESULTS.md
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks
 
 screenshots: $(VENV)/.installed   ## draw screenshots/ again from the running app
 	@$(BIN)/python -m screenshots.make

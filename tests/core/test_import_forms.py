@@ -115,7 +115,7 @@ FORMS = [
 ]  # fmt: skip
 
 WAYS = ["at once", "late", "late, and first after the swap"]
-"""When a plugin imports: each form is tried in one of these ways, or in all with ``ALL_CASES``."""
+"""When a plugin imports: every second form is tried in one way; with ``ALL_CASES``, each in all ways."""
 
 _ENTRY = """
 def own():
