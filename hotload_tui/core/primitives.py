@@ -55,10 +55,14 @@ def _kept(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def _with_methods(kind: type[_T]) -> type[_T]:
-    """Give a class the methods of the class that it extends, as they are now."""
-    for name, function in vars(kind.__mro__[1]).items():
-        if type(function) is FunctionType and name not in vars(kind):
-            setattr(kind, name, _kept(function))
+    """Give a class the methods and properties of the class that it extends, as they are now."""
+    for name, part in vars(kind.__mro__[1]).items():
+        if name in vars(kind):
+            continue
+        if type(part) is FunctionType:
+            setattr(kind, name, _kept(part))
+        elif type(part) is property:  # from Python 3.14 on, a new name for a thread asks which thread runs
+            setattr(kind, name, property(part.fget and _kept(part.fget), part.fset and _kept(part.fset)))
     _names[kind.__name__] = kind
     return kind
 
