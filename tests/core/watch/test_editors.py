@@ -22,13 +22,13 @@ _COMMENTED = "#" + ONE
 def vim(*settings: str, keys: str = "%s/one/two/|wq") -> Act:
     """Return a function that saves with vim under these settings."""
     given = [argument for setting in settings for argument in ("-c", f"set {setting}")]
-    bare = ["vim", "-u", "NONE", "-N", "-n", "-es", "-c", "set backupskip="]
+    bare = ["vim", "-u", "NONE", "-i", "NONE", "-N", "-n", "-es", "-c", "set backupskip="]
     return lambda plugin: sh(plugin, *bare, *given, "-c", keys, "plugin.py")
 
 
 def vim_with_swap_file(plugin: Path) -> None:
     """Save with vim while a swap file exists."""
-    sh(plugin, "vim", "-u", "NONE", "-N", "-es", "-c", "preserve|%s/one/two/|wq", "plugin.py")
+    sh(plugin, "vim", "-u", "NONE", "-i", "NONE", "-N", "-es", "-c", "preserve|%s/one/two/|wq", "plugin.py")
 
 
 def nano(*options: str) -> Act:
