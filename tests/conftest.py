@@ -177,12 +177,14 @@ class Running:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what consoles store out of the user's home.
+    """Keep what consoles and further runs of pytest store in the folder of this run.
 
     Pytest uses the path of a test's project again, so a console would begin with what it stored a run ago.
+    Two runs of pytest that end at the same time fail if they share a folder.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("PYTEST_DEBUG_TEMPROOT", str(tmp_path_factory.mktemp("pytest")))
         yield
 
 

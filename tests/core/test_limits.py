@@ -303,7 +303,7 @@ def test_the_next_retire_thread_is_watched_although_the_one_before_ends_late(ben
     """After a stop that does not wait, and a new start, one thread limits code of plugins."""
     others = watchers()
     gate = threading.Event()
-    retiring = RetireThread(bench.loader, StatusStore())
+    retiring = RetireThread(bench.loader, StatusStore(Config()))
     retiring.start()
     retiring.then(lambda: void(gate.wait(PATIENCE)))
     (first,) = watchers(others)

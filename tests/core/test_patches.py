@@ -104,6 +104,30 @@ def test_the_engine_does_not_need_what_a_plugin_can_replace(
     retired(running, "evil", times=2)
 
 
+@pytest.mark.parametrize("act", ACTS)
+def test_the_engine_does_not_need_the_programs_logging(
+    workspace: Workspace, run: Callable[[Config], Running], caplog: pytest.LogCaptureFixture, act: str
+) -> None:
+    """Whatever a plugin makes of what ``logging`` calls, a failure is reported, the next save goes live."""
+    for name in ("evil", "greet"):
+        workspace[name] = answering(1, name)
+    running = run(workspace.config(drain_timeout=0.2))
+    caplog.set_level("INFO", "hotload.events")
+    with patching("threading.get_ident") as evil:
+        write(str(workspace.plugins / "evil" / "plugin.py"), evil(act))
+        running.manager.rebuild("evil")
+        write(str(workspace.plugins / "greet" / "plugin.py"), f"1 / 0\n{answering(2)}")
+        running.manager.rebuild("greet")
+        assert running.fault("greet").type == "ZeroDivisionError"
+        write(str(workspace.plugins / "greet" / "plugin.py"), answering(2))
+        running.manager.rebuild("greet")
+    assert running.host.call("greet") == [2]
+    lines = running.manager.log()
+    assert any("ZeroDivisionError" in line.text for line in lines)
+    told = [line.plugin for line in lines if "the program's logging lacks lines" in line.text]
+    assert told == ([] if act == "does nothing" else ["evil"])
+
+
 @pytest.mark.parametrize("target", ["marshal.dumps", "tempfile.mkstemp"])
 def test_a_patch_that_does_not_end_in_a_build_is_named(
     workspace: Workspace, run: Callable[[Config], Running], target: str

@@ -30,6 +30,7 @@ from hotload_tui.core.events import (
     Subscriber,
 )
 from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.manager.commands import CommandLock, Holds
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.manager.plan import Planner
@@ -87,7 +88,8 @@ class HotloadManager:
         self._host = host
         given = config or Config()
         self._config = replace(given, plugins=dict(given.plugins))  # ``reconfigure`` replaces this copy
-        self._store = StatusStore(logs_faults=given.on_fault == "log")
+        stall_watch = StallWatch(given.drain_timeout)
+        self._store = StatusStore(self._config, stall_watch.limited)
         loader = Loader(
             host,
             self._config,
@@ -95,6 +97,7 @@ class HotloadManager:
             step_observer=step_observer,
             fault_observer=functools.partial(self._store.running_failed, is_shown=True),
             acquires=acquires,
+            stall_watch=stall_watch,
         )
         self._uncaught = UncaughtErrors(
             self._config.module_path, self._plugin_with, loader.starter_of, self._error_uncaught

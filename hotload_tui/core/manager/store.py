@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -48,8 +49,9 @@ from hotload_tui.core.events import (
     Subscriber,
     WatcherChanged,
 )
-from hotload_tui.core.faults import trace_text
+from hotload_tui.core.faults import class_name, message_of, raised_by, trace_text
 from hotload_tui.core.hooks.host import HookHost
+from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.model import (
     Fault,
@@ -81,8 +83,12 @@ _BURST = 10  # faults of known kinds that are published per plugin in that time
 class StatusStore:
     """Keeps the statuses, the events and the log; any thread may use it, and it never waits for a reload."""
 
-    def __init__(self, *, logs_faults: bool = False) -> None:
-        """``logs_faults``: write the traceback of each new fault of running code to the program's logging."""
+    def __init__(
+        self,
+        config: Config,
+        limited: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """``limited`` makes a ``with`` block in which code of plugins that does not end is interrupted."""
         self._lock = threading.Lock()
         self._statuses: dict[str, PluginStatus] = {}
         self._of_live: dict[str, Fault] = {}
@@ -96,7 +102,11 @@ class StatusStore:
         """The newest generation of each plugin that is not live any more."""
         self._old_of_gone: dict[str, str] = {}
         """How code of plugins that no longer exist is still called."""
-        self._logs_faults = logs_faults
+        self._logs_faults = config.on_fault == "log"
+        """Whether the traceback of each new fault of running code goes to the program's logging."""
+        self._module_path = config.module_path
+        self._limited = limited
+        self._logging_problem = ""  # the newest one, which the log shows once
         self._ledgers: dict[str, tuple[LedgerEntry, ...]] = {}
         self._bus = EventBus()
         self._log = HostLog()
@@ -120,8 +130,22 @@ class StatusStore:
         """Add a line to the log and to the program's logging; ``trace`` goes to the latter only."""
         text = encodable(text)  # the program may log to a UTF-8 file, which cannot hold every name
         line = f"{plugin}: {text}" if plugin else text
-        _event_logger.log(LEVELS[level], "%s", f"{line}\n{trace}" if trace else line)
+        self._tell_program(LEVELS[level], f"{line}\n{trace}" if trace else line)
         self.collect(level, plugin, text)
+
+    def _tell_program(self, level: int, text: str) -> None:
+        """Write to the program's logging; what a plugin has put in its way must not stop the engine."""
+        try:
+            if _event_logger.isEnabledFor(level):
+                with self._limited():
+                    _event_logger.log(level, "%s", text)
+        except (Exception, Interrupted) as error:  # foreign code: handlers, filters and patches
+            raised = f"{class_name(type(error))}: {message_of(error)}"
+            why = raised if isinstance(error, Exception) else "its code does not end"
+            problem = f"the program's logging lacks lines of hotload: {why}"
+            if problem != self._logging_problem:
+                self._logging_problem = problem
+                self.collect("warning", raised_by(error, self._module_path), problem)
 
     def collect(self, level: Level, plugin: str, text: str) -> None:
         """Add a line that the program's logging already has."""

@@ -224,6 +224,7 @@ class Loader:
         step_observer: StepObserver = nobody,
         fault_observer: FaultObserver = lambda *_: None,
         acquires: bool = True,
+        stall_watch: StallWatch | None = None,
     ) -> None:
         """Report the faults of threads and tasks to ``fault_observer``.
 
@@ -254,7 +255,7 @@ class Loader:
         self._process = Process(config.module_path)
         self._hand_overs: dict[LivePlugin, HandOver] = {}  # those that can still be taken back
         self._blocked: set[int] = set()  # the threads that wait for a command
-        self.stall_watch = StallWatch(config.drain_timeout)
+        self.stall_watch = stall_watch or StallWatch(config.drain_timeout)
         """Limits code of plugins, such as ``__del__``, in threads that retire versions or undo loads."""
         self._claims = Claims(self._trials, config.load_timeout, step_observer)
 
