@@ -22,6 +22,8 @@ from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.module_names import ModuleNames
+from hotload_tui.core.primitives import monotonic
+from hotload_tui.core.runtime import threads
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.threads import MainTrials, Trials, WorkerTrials
 from tests.conftest import Running, Workspace, answering
@@ -68,22 +70,20 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
 
 @pytest.fixture
-def spared(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the imports for whose end an interruption waits; the first opens the gate of the stage.
+def spared(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open the gate of the stage when an interruption waits for the end of the shared module's import.
 
-    On a busy machine, a load may reach its limit before it imports anything: the interruption waits for it.
+    On a busy machine, a load may reach its limit before that import: the interruption waits for it, too.
     """
-    found: list[str] = []
     look = limits.import_to_spare
 
     def seen(stack: Sequence[FrameType]) -> str:
-        found.append(look(stack))
-        if found[-1]:
+        importing = look(stack)
+        if importing.startswith(SHARED):
             stage.gate.set()
-        return found[-1] or ("" if any(found) else "a module, soon")
+        return importing or ("" if stage.gate.is_set() else SHARED)
 
     monkeypatch.setattr(limits, "import_to_spare", seen)
-    return found
 
 
 def bench_with(workspace: Workspace, trials: Trials) -> Bench:
@@ -111,11 +111,21 @@ def test_the_import_of_a_shared_module_is_not_interrupted(
 
 
 @pytest.mark.parametrize("kind", [WorkerTrials, MainTrials])
+@pytest.mark.usefixtures("spared")
 def test_an_import_that_does_not_end_demands_a_restart(
-    workspace: Workspace, slow: Callable[[str], None], kind: type[Trials], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace,
+    slow: Callable[[str], None],
+    kind: type[Trials],
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """If the import of a shared module does not end, the fault says that the process must restart."""
-    monkeypatch.setattr(limits, "PATIENCE", 0.1)
+
+    def clock() -> float:
+        return monotonic() + (limits.PATIENCE if stage.gate.is_set() else 0)
+
+    for module in (limits, threads):
+        monkeypatch.setattr(module, "monotonic", clock)
     slow("while True: pass\n")
     bench = bench_with(workspace, kind())
     fault = fault_of(bench.refusal(POSITIONS["nested"]), phase="load", plugin="greet", module_path="hotplug")
