@@ -111,10 +111,10 @@ def console(workspace: Workspace) -> Iterator[Console]:
     yield from serving(workspace)
 
 
-def serving(workspace: Workspace) -> Iterator[Console]:
+def serving(workspace: Workspace, settings: str = SETTINGS) -> Iterator[Console]:
     """Yield a console on a host with the plugin ``good``, and end the host."""
     workspace["good"] = GOOD
-    console = Console(workspace)
+    console = Console(workspace, settings)
     console.manager.wait_until_ready()
     console.wait_for(lambda: console.state("good") is PluginState.OK)
     yield console

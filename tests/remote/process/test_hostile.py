@@ -13,6 +13,7 @@ from hotload_tui.core.model import PluginState
 from tests.conftest import Workspace
 from tests.counts import ALL_CASES
 from tests.remote.process.conftest import HANG, Console, serving
+from tests.waiting import PATIENCE
 
 DIES, HANGS, FAULT, FINE, WAITS = "dies", "hangs", "fault", "fine", "waits"
 
@@ -85,8 +86,9 @@ AT = {
 
 @pytest.fixture(scope="module")
 def robust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    """Yield a console for all plugins that leave the host as it is."""
-    yield from serving(Workspace(tmp_path_factory.mktemp("robust")))
+    """Yield a console for all plugins that leave the host as it is; none of them reaches a time limit."""
+    limits = f"load_timeout = {PATIENCE:g}\ndrain_timeout = {PATIENCE:g}\nsettle_time = 0.0\n"
+    yield from serving(Workspace(tmp_path_factory.mktemp("robust")), limits)
 
 
 @pytest.mark.parametrize("name", [name for name in TRIED if name not in HARMLESS])
