@@ -77,14 +77,9 @@ def clean(scope: Scope, names: tuple[str, ...], *, everything: bool) -> int:
 def reload(scope: Scope, names: tuple[str, ...]) -> int:
     """Build and load plugins again in the running host, whether they changed or not."""
     manager = scope.reach_running("reload")
-    plugins = choose(manager.snapshot().plugins, names)
-    if not plugins:
+    if not choose(manager.snapshot().plugins, names):
         raise NotFoundError("the host has no plugins; 'hotload new NAME' makes one")
-    statuses = [
-        status
-        for plugin in (plugins if names else [None])
-        for status in manager.rebuild(plugin.name if plugin else None, force=True)
-    ]
+    statuses = manager.rebuild(*names, force=True)
     report.show(statuses)
     return report.verdict(statuses)
 

@@ -11,6 +11,7 @@ import functools
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable
+from types import GenericAlias
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast, get_type_hints
 
 import msgspec
@@ -71,13 +72,17 @@ class ManagerApi(Protocol):
         """Return the kept log lines with a number greater than ``since``."""
         return _forwarded(self, ManagerApi.log, since)
 
-    def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
-        """Build and load a plugin, changed or not; without ``name``, all that changed or have a fault.
+    def rebuild(self, name: str | None = None, *others: str, force: bool = False) -> tuple[PluginStatus, ...]:
+        """Build and load the named plugins, changed or not, in one swap, and release those that are HELD.
 
-        If there are none of these, all plugins are loaded again. ``force`` compiles every file again. A HELD
-        plugin is released only if ``name`` names it. Returns the statuses after the swap.
+        The plugins that require them load with them. Without ``name``, build and load the plugins that
+        changed or have a fault, or all plugins if there are none of these; HELD plugins stay HELD. ``force``
+        compiles every file of the plugins again; without ``name``, it loads all plugins that are not HELD.
+
+        Returns the statuses after the swap: of the named plugins, then of the others that changed with them;
+        without ``name``, of all plugins.
         """
-        return _forwarded(self, ManagerApi.rebuild, name, force=force)
+        return _forwarded(self, ManagerApi.rebuild, name, *others, force=force)
 
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """Return the history of a plugin in this host, oldest entry first; at most 100 entries."""
@@ -186,7 +191,7 @@ def perform(manager: ManagerApi, call: Call) -> object:
         raise ProtocolError(f"the arguments of {call.operation} do not fit: {error}") from error
     types = _types_of(call.operation)
     for name, value in bound.arguments.items():
-        if name in types and signature.parameters[name].kind not in _ANY_NUMBER:
+        if name in types:
             try:
                 bound.arguments[name] = msgspec.convert(value, types[name])
             except msgspec.ValidationError as error:
@@ -216,11 +221,16 @@ def _forwarded(
 
 @functools.cache
 def _types_of(operation: str) -> dict[str, object]:
-    """Return the types of an operation's parameters and of its result (``return``)."""
-    return get_type_hints(getattr(ManagerApi, operation))
+    """Return the types of an operation's arguments, of ``*args`` together, and of its result (``return``)."""
+    types: dict[str, object] = get_type_hints(getattr(ManagerApi, operation))
+    for name, parameter in _OPERATIONS[operation].parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            types[name] = GenericAlias(tuple, (types[name], ...))
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            types[name] = GenericAlias(dict, (str, types[name]))
+    return types
 
 
-_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _OPERATIONS = {
     name: inspect.signature(operation)
     for name, operation in vars(ManagerApi).items()

@@ -159,6 +159,16 @@ def test_reload_makes_a_new_generation(workspace: Workspace, hotload: Hotload) -
     assert {plugin["name"]: plugin["generation"] for plugin in plugins} == {"a": 3, "b": 2}
 
 
+def test_a_reload_shows_what_was_loaded_with_it(workspace: Workspace, hotload: Hotload) -> None:
+    """``reload`` loads several plugins in one batch, and also lists the plugins that require one of them."""
+    workspace["a"] = GREET
+    workspace["b"] = f"REQUIRES = ['a']\n{GREET}"
+    hotload.serve()
+    for names, generation in ((["a", "b"], 2), (["a"], 3), ([], 4)):
+        rows = [line.split()[2:4] for line in hotload("reload", *names).out.splitlines()[1:]]
+        assert rows == [["a", str(generation)], ["b", str(generation)]]
+
+
 def test_a_reload_that_fails_is_reported(workspace: Workspace, hotload: Hotload) -> None:
     """``reload`` of a broken source exits with 1 and names its line, and the old version stays live."""
     workspace["greet"] = GREET

@@ -112,6 +112,35 @@ def test_the_events_of_a_rebuild_arrive_before_it_returns(api: ManagerApi, works
     assert api.invoke("greet", "Ada").values == ("Hi, Ada",)
 
 
+def test_several_plugins_are_one_batch(api: ManagerApi, workspace: Workspace) -> None:
+    """A rebuild of several plugins loads each of them once, and returns also those that loaded with them."""
+    workspace["user"] = f"REQUIRES = ['greet']\n{GREET}"
+    workspace["other"] = GREET
+    api.rebuild()
+    heard = heard_by(api)
+    statuses = api.rebuild("other", "user", "greet", "user", force=True)
+    assert [(each.name, each.generation) for each in statuses] == [("other", 2), ("user", 2), ("greet", 2)]
+    swaps = {
+        step.seconds
+        for event in heard
+        if isinstance(event, PluginLoaded)
+        for step in event.steps
+        if step.name == "swap"
+    }
+    assert len(swaps) == 1
+    statuses = api.rebuild("greet")
+    assert [(each.name, each.generation) for each in statuses] == [("greet", 3), ("user", 3)]
+
+
+def test_a_rebuild_of_several_plugins_is_refused_as_a_whole(api: ManagerApi, workspace: Workspace) -> None:
+    """If one of the plugins is unknown or disabled, none is loaded."""
+    workspace["_off"] = GREET
+    for name, said in (("gret", 'did you mean "greet"'), ("off", "off is disabled; enable it first")):
+        with pytest.raises(HotloadError, match=said):
+            api.rebuild("greet", name)
+    assert api.detail("greet").status.generation == 1
+
+
 def test_events_arrive_in_the_order_of_commands(api: ManagerApi) -> None:
     """Each command takes effect, and the events come in the order of the commands."""
     heard = heard_by(api)

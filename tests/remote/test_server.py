@@ -12,7 +12,7 @@ from hotload_tui import Config, HookHost, HotloadManager
 from hotload_tui.core.api import Call
 from hotload_tui.core.errors import HotloadError, RefusedError
 from hotload_tui.core.events import AnyEvent, PluginLoaded
-from hotload_tui.core.model import Snapshot
+from hotload_tui.core.model import PluginStatus, Snapshot
 from hotload_tui.core.primitives import Thread
 from hotload_tui.remote import RemoteManager, Server, serve, wire
 from tests.conftest import Running, Workspace
@@ -190,6 +190,7 @@ def test_a_call_under_way_is_answered_before_the_end(workspace: Workspace, manag
         (Call("__init__"), "there is no operation '__init__'"),
         (Call("detail"), "the arguments of detail do not fit: missing a required argument: 'name'"),
         (Call("detail", (1,)), "name, an argument of detail, does not fit: Expected `str`, got `int`"),
+        (Call("rebuild", ("greet", 1)), "others, an argument of rebuild, does not fit: Expected `str`"),
         (Call("rebuild", (None,), {"force": "yes"}), "Expected `bool`, got `str`"),
         (Call("rebuild", (None,), {"gently": True}), "got an unexpected keyword argument 'gently'"),
     ],
@@ -202,6 +203,24 @@ def test_a_call_that_does_not_fit_is_refused(visitor: socket.socket, call: Call,
     assert isinstance(failed, wire.Failed)
     assert (failed.error, said in failed.text) == ("ProtocolError", True), failed.text
     assert isinstance(wire.decode(wire.receive(visitor, PATIENCE) or b"", wire.REPLY), wire.Done)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call("rebuild", ("greet",), {"force": True}),
+        Call("rebuild", (), {"name": "greet"}),
+        Call("rebuild", (None,), {"force": True}),
+    ],
+)
+def test_a_client_may_pass_one_name_to_a_rebuild(visitor: socket.socket, call: Call) -> None:
+    """The host carries out the calls of clients that know only one name, or ``None`` for all plugins."""
+    visitor.sendall(framed(HELLO) + framed(wire.encode(call)))
+    assert isinstance(wire.decode(wire.receive(visitor, PATIENCE) or b"", wire.REPLY), wire.Welcome)
+    done = wire.decode(wire.receive(visitor, PATIENCE) or b"", wire.REPLY)
+    assert isinstance(done, wire.Done)
+    (status,) = wire.decode(done.result, tuple[PluginStatus, ...])
+    assert (status.name, status.generation) == ("greet", 2)
 
 
 def test_a_live_socket_is_not_taken_over(manager: HotloadManager, server: Server, connect: Connect) -> None:

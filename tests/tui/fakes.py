@@ -58,9 +58,9 @@ class Manager(ManagerApi):
         """Return a function that does nothing."""
         return lambda: None
 
-    def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
+    def rebuild(self, name: str | None = None, *others: str, force: bool = False) -> tuple[PluginStatus, ...]:
         """Record the command."""
-        self.commands.append(f"rebuild {name or 'all'}{' by force' * force}")
+        self.commands.append(f"rebuild {' '.join((name or 'all', *others))}{' by force' * force}")
         return (plugin(name or "all"),)
 
     def clean(self, name: str | None = None) -> int:

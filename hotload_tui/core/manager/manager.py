@@ -252,13 +252,11 @@ class HotloadManager:
                 map(self._pipeline.build, filter(self._engine.is_on, self._pipeline.find().values()))
             )
 
-    def rebuild(self, name: str | None = None, *, force: bool = False) -> tuple[PluginStatus, ...]:
+    def rebuild(self, name: str | None = None, *others: str, force: bool = False) -> tuple[PluginStatus, ...]:
         """Build and load plugins, as ``ManagerApi.rebuild`` says."""
         with self._command_lock.taken():
             if name is not None:
-                directory = self._pipeline.find_on(name)
-                self._pipeline.update([directory], asked={name: "asked for"}, fresh=force)
-                return (self._store.status(name),)
+                return self._store.some(self._pipeline.rebuild_some((name, *others), force=force))
             self._pipeline.rebuild(force=force)
             return self._store.statuses()
 

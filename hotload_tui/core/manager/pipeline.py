@@ -136,6 +136,18 @@ class Pipeline:
         if not asked and self._loaded() == loaded:
             self.update(on, asked=dict.fromkeys(reasons, "asked for"))
 
+    def rebuild_some(self, names: Iterable[str], *, force: bool) -> list[str]:
+        """Load the named plugins; return their names, then those of the other plugins that changed.
+
+        ``force`` compiles every file again. Raises ``UnknownPluginError`` and ``RefusedError``.
+        """
+        asked = dict.fromkeys(names, "asked for")
+        directories = [self.find_on(name) for name in asked]
+        loaded = self._loaded()
+        self.update(directories, asked=asked, fresh=force)
+        changed = sorted(name for name, _ in self._loaded().items() - loaded.items())
+        return list(dict.fromkeys([*asked, *changed]))
+
     def try_again(self, names: Iterable[str], reason: str) -> None:
         """Load the named plugins again, except those that are disabled or HELD."""
         found = self._find_some(list(names))
