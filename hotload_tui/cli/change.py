@@ -97,9 +97,14 @@ def undo(scope: Scope) -> int:
 def rollback(scope: Scope, name: str, generation: int) -> int:
     """Make an earlier generation live again in the running host, and hold the plugin there."""
     manager = scope.reach_running("rollback")
+    live = {each.name: each.generation for each in manager.snapshot().plugins}.get(name)
     status = manager.rollback(name, generation)
-    is_same = status.generation == generation
-    where = "which was live already" if is_same else f"as generation {status.generation}"
+    if status.generation != live:
+        where = f"as generation {status.generation}"
+    elif live == generation:
+        where = "which was live already"
+    else:
+        where = f"the same version as generation {live}, which was live already"
     output.narrate(f"{name} is {status.held}, {where}; 'hotload release {name}' ends that")
     return 0
 

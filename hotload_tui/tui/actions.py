@@ -163,14 +163,20 @@ class Actions:
         self._request("release", plugin, self._api.release, released)
 
     def roll_back(self, name: str, generation: int) -> None:
-        """Load an earlier generation again, as a new generation, and hold the plugin there."""
+        """Make an earlier generation live again, and hold the plugin there; it may be live already."""
 
-        def rolled_back(status: PluginStatus) -> str:
-            is_same = status.generation == generation
-            how = "stays live" if is_same else f"is live again as generation {status.generation}"
+        def roll_back() -> str:
+            live = {each.name: each.generation for each in self._api.snapshot().plugins}.get(name)
+            status = self._api.rollback(name, generation)
+            if status.generation != live:
+                how = f"is live again as generation {status.generation}"
+            elif live == generation:
+                how = "stays live"
+            else:
+                how = f"is the same version as generation {live}, which stays live"
             return f"{clean_line(name)}: generation {generation} {how}, held; h releases it"
 
-        self._command(f"rollback {name}", lambda: self._api.rollback(name, generation), rolled_back)
+        self._command(f"rollback {name}", roll_back, str)
 
     def is_offered(self, command: str, plugin: PluginStatus | None) -> bool:
         """Return whether a key or the palette offers a command: only one command of each pair makes sense."""

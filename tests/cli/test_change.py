@@ -203,6 +203,18 @@ def test_an_earlier_generation_comes_back_until_it_is_released(
     assert "greet has no generation 9; there are 1, 2" in hotload("rollback", "greet", "9").err
 
 
+def test_a_rollback_that_loads_nothing_says_so(workspace: Workspace, hotload: Hotload) -> None:
+    """``rollback`` to an earlier generation of the live version says which generation stays live."""
+    workspace["greet"] = GREET
+    hotload.serve()
+    for _ in range(2):
+        hotload("reload", "greet")
+    assert hotload("rollback", "greet", "1").err.startswith(
+        "greet is rolled back to generation 1, the same version as generation 3, which was live already; "
+    )
+    assert hotload("status", "--json").plugins[0]["generation"] == 3
+
+
 def test_saves_are_kept_and_applied(workspace: Workspace, hotload: Hotload) -> None:
     """``pause`` holds back a save, ``status`` shows it, and ``resume`` applies it."""
     workspace["greet"] = GREET

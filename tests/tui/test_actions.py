@@ -110,6 +110,28 @@ def test_a_plugin_that_is_off_is_not_rebuilt() -> None:
     assert it.screen.said == ["one is off; d enables it."]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "after", "said"),
+    [
+        (1, 4, "generation 1 is live again as generation 4, held"),
+        (1, 3, "generation 1 is the same version as generation 3, which stays live, held"),
+        (3, 3, "generation 3 stays live, held"),
+    ],
+)
+def test_a_rollback_says_what_is_live(
+    monkeypatch: pytest.MonkeyPatch, wanted: int, after: int, said: str
+) -> None:
+    """The toast says whether another version was loaded; the live one may be the wanted one already."""
+    it = Room(plugin("one", generation=3))
+    monkeypatch.setattr(it.manager, "snapshot", lambda: snapshot(plugin("one", generation=3)))
+    monkeypatch.setattr(
+        it.manager, "rollback", lambda name, _: plugin(name, PluginState.HELD, generation=after)
+    )
+    it.actions.roll_back("one", wanted)
+    it.manager.finish()
+    assert it.screen.said == [f"one: {said}; h releases it"]
+
+
 def test_all_artifacts_are_removed_only_if_the_user_accepts() -> None:
     """The action asks; the command follows the answer."""
     it = Room(plugin("one"))
