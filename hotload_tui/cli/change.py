@@ -1,7 +1,11 @@
-"""Commands that change plugins: in the running host if there is one, else on disk."""
+"""Commands that change plugins.
+
+``new``, ``enable``, ``disable`` and ``clean`` work on disk if no host runs; the others need a running host.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,10 +46,12 @@ def new(scope: Scope, name: str, template: str) -> int:
 @command(host=True)
 @click.argument("name")
 def enable(scope: Scope, name: str) -> int:
-    """Enable a plugin (_NAME becomes NAME)."""
+    """Enable a plugin (_NAME becomes NAME) and load it; if it is enabled and HELD, release it."""
     manager = _manager(scope)
+    held = _held(manager, [name])
     status = manager.enable(name)
     output.narrate(f"{name} is enabled ({_place(manager, status)})")
+    _narrate_released(held, [status])
     return report.verdict([status])
 
 
@@ -75,12 +81,18 @@ def clean(scope: Scope, names: tuple[str, ...], *, everything: bool) -> int:
 @command(host=True)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def reload(scope: Scope, names: tuple[str, ...]) -> int:
-    """Build and load plugins again in the running host, whether they changed or not."""
+    """Compile and load plugins again in the running host, whether they changed or not.
+
+    The plugins that require them load with them, in one swap. A NAME that is HELD is released. Without NAME,
+    all plugins load again, except those that are disabled or HELD.
+    """
     manager = scope.reach_running("reload")
     if not choose(manager.snapshot().plugins, names):
         raise NotFoundError("the host has no plugins; 'hotload new NAME' makes one")
+    held = _held(manager, names)
     statuses = manager.rebuild(*names, force=True)
     report.show(statuses)
+    _narrate_released(held, statuses)
     return report.verdict(statuses)
 
 
@@ -114,10 +126,10 @@ def rollback(scope: Scope, name: str, generation: int) -> int:
 def release(scope: Scope, name: str) -> int:
     """Make a HELD plugin follow its source again, in the running host."""
     manager = scope.reach_running("release")
-    was_held = any(one.name == name and one.held for one in manager.snapshot().plugins)
+    held = _held(manager, [name])
     status = manager.release(name)
     report.show([status])
-    if not was_held:
+    if not held:
         output.narrate(f"{name} was not HELD: it follows its source")
     return report.verdict([status])
 
@@ -138,6 +150,18 @@ def resume(scope: Scope) -> int:
     if not statuses:
         output.narrate("nothing had changed")
     return report.verdict(statuses)
+
+
+def _held(manager: Manager, names: Sequence[str]) -> dict[str, str]:
+    """Return those of the plugins that are HELD, each with the reason."""
+    return {each.name: each.held for each in manager.snapshot().plugins if each.name in names and each.held}
+
+
+def _narrate_released(held: Mapping[str, str], statuses: Iterable[PluginStatus]) -> None:
+    """Report the plugins that were HELD and are not any more."""
+    for status in statuses:
+        if status.name in held and not status.held:
+            output.narrate(f"{status.name} was HELD ({held[status.name]}); it follows its source again")
 
 
 def _scanned_if_there(config: Config) -> HotloadManager:

@@ -215,6 +215,21 @@ def test_a_rollback_that_loads_nothing_says_so(workspace: Workspace, hotload: Ho
     assert hotload("status", "--json").plugins[0]["generation"] == 3
 
 
+@pytest.mark.parametrize("command", ["reload", "enable"])
+def test_a_command_that_ends_a_hold_says_so(workspace: Workspace, hotload: Hotload, command: str) -> None:
+    """``reload`` and ``enable`` of a HELD plugin say that it follows its source again; others say nothing."""
+    workspace["greet"] = GREET
+    hotload.serve()
+    workspace["greet"] = GREET.replace("Hello", "Hi")
+    hotload("reload", "greet")
+    hotload("rollback", "greet", "1")
+    assert "= HELD  greet" in hotload("reload").out
+    said = "greet was HELD (rolled back to generation 1); it follows its source again\n"
+    assert hotload(command, "greet").err.endswith(said)
+    assert hotload("call", "greet").out == "Hi, you\n"
+    assert "was HELD" not in hotload(command, "greet").err
+
+
 def test_saves_are_kept_and_applied(workspace: Workspace, hotload: Hotload) -> None:
     """``pause`` holds back a save, ``status`` shows it, and ``resume`` applies it."""
     workspace["greet"] = GREET
