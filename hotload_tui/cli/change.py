@@ -16,7 +16,7 @@ from hotload_tui.cli.scope import Scope, choose, command, manager_of_command, sc
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import SIMPLE, TEMPLATES, oddity
 from hotload_tui.core.errors import NotFoundError, UsageError, near
-from hotload_tui.core.model import PluginStatus
+from hotload_tui.core.model import PluginState, PluginStatus
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     help="The initial files; 'simple' uses plugins/TEMPLATE.py if it exists.",
 )
 def new(scope: Scope, name: str, template: str) -> int:
-    """Create a plugin from a template, with a test that passes; print its folder."""
+    """Create a plugin from a template, with a test that passes, and load it; print its path."""
     config = scope.settings(of_host=True)
     manager = scope.reach(config) or _scanned_if_there(config)
     status = manager.new(name, template)
@@ -58,7 +58,7 @@ def enable(scope: Scope, name: str) -> int:
 @command(host=True)
 @click.argument("name")
 def disable(scope: Scope, name: str) -> int:
-    """Disable a plugin (NAME becomes _NAME)."""
+    """Unload a plugin and disable it (NAME becomes _NAME)."""
     manager = _manager(scope)
     status = manager.disable(name)
     output.narrate(f"{name} is disabled ({_place(manager, status)})")
@@ -73,7 +73,7 @@ def clean(scope: Scope, names: tuple[str, ...], *, everything: bool) -> int:
     if everything == bool(names):
         raise UsageError("name the plugins that lose their artifacts, or use --all")
     manager = _manager(scope)
-    removed = manager.clean() if everything else sum(manager.clean(name) for name in dict.fromkeys(names))
+    removed = manager.clean(*names)
     output.narrate("1 artifact was removed" if removed == 1 else f"{removed} artifacts were removed")
     return 0
 
@@ -130,7 +130,8 @@ def release(scope: Scope, name: str) -> int:
     status = manager.release(name)
     report.show([status])
     if not held:
-        output.narrate(f"{name} was not HELD: it follows its source")
+        why = "is disabled" if status.state is PluginState.OFF else "follows its source"
+        output.narrate(f"{name} was not HELD: it {why}")
     return report.verdict([status])
 
 
@@ -176,5 +177,5 @@ def _manager(scope: Scope) -> Manager:
 
 
 def _place(manager: Manager, status: PluginStatus) -> str:
-    """Return the plugin's folder as seen from this process: the host may have another working directory."""
+    """Return the plugin's path as seen from this process: the host may have another working directory."""
     return near(str(Path(manager.snapshot().host.runtime_dir, Path(status.path).name)))

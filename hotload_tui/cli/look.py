@@ -71,9 +71,12 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
 @click.argument("name", required=False)
 @_JSON
 def plan(scope: Scope, name: str | None, *, as_json: bool) -> int:
-    """Show what a reload would do now, and why, without changing anything or running a plugin's code.
+    """Show what a rebuild would do now, and why, without changing anything or running a plugin's code.
 
-    Without a running host, show what a start would do. The exit code is 1 if some of it cannot be applied.
+    With NAME, this is 'hotload reload NAME', which also compiles the unchanged files again. Without NAME,
+    these are the plugins that changed or have a fault, as R in the console loads them; 'hotload reload'
+    loads all. Without a running host, show what a start would do. The exit code is 1 if some of it cannot be
+    applied.
     """
     config = scope.settings(of_host=True)
     remote = scope.reach(config)
@@ -96,7 +99,7 @@ def plan(scope: Scope, name: str | None, *, as_json: bool) -> int:
 @command(host=False)
 @_NAMES
 def build(scope: Scope, names: tuple[str, ...]) -> int:
-    """Compile plugins, without loading them."""
+    """Compile the named plugins, or all that are enabled, without loading them."""
     config = scope.settings()
     manager = scanned(config)
     plugins = _some(manager.snapshot(), names, config)
@@ -148,7 +151,7 @@ class _Call(click.Command):
 @click.argument("args", nargs=-1, metavar="[ARG]...")
 @_JSON
 def call(scope: Scope, point: str, args: tuple[str, ...], *, as_json: bool) -> int:
-    """Call a hook point in the running host, or without a host in a separate process.
+    """Call a hook point in the running host; without a host, load the plugins for this call.
 
     An ARG that parses as JSON is passed as JSON, and any other ARG as text. NAME=ARG is a keyword argument;
     to pass such a text itself, write it as JSON: '"NAME=ARG"'.

@@ -76,8 +76,9 @@ class ManagerApi(Protocol):
         """Build and load the named plugins, changed or not, in one swap, and release those that are HELD.
 
         The plugins that require them load with them. Without ``name``, build and load the plugins that
-        changed or have a fault, or all plugins if there are none of these; HELD plugins stay HELD. ``force``
-        compiles every file of the plugins again; without ``name``, it loads all plugins that are not HELD.
+        changed or have a fault, or all plugins if there are none of these; a hold ends only if it is there
+        because of a fault and the source has changed, as after a save. ``force`` compiles every file of the
+        plugins again; without ``name``, it loads all plugins that are not HELD.
 
         Returns the statuses after the swap: of the named plugins, then of the others that changed with them;
         without ``name``, of all plugins.
@@ -91,7 +92,8 @@ class ManagerApi(Protocol):
     def plan(self, name: str | None = None) -> Plan:
         """Return what ``rebuild`` of this plugin, or of all that changed or fail, would do now, and why.
 
-        The call writes nothing and runs no plugin code.
+        Without ``name``, there is nothing to do if there are none of these. The files to compile are those of
+        a rebuild without ``force``. The call writes nothing and runs no plugin code.
         """
         return _forwarded(self, ManagerApi.plan, name)
 
@@ -120,12 +122,12 @@ class ManagerApi(Protocol):
         """Unload a plugin and disable it (``name`` becomes ``_name``); do nothing if it is disabled."""
         return _forwarded(self, ManagerApi.disable, name)
 
-    def clean(self, name: str | None = None) -> int:
-        """Remove the artifacts of one plugin, or of all; live generations keep running.
+    def clean(self, name: str | None = None, *others: str) -> int:
+        """Remove the artifacts of the named plugins, or of all; live generations keep running.
 
         Returns the number of artifacts removed.
         """
-        return _forwarded(self, ManagerApi.clean, name)
+        return _forwarded(self, ManagerApi.clean, name, *others)
 
     def undo(self) -> str:
         """Undo the last enable, disable or clean, and return that command.

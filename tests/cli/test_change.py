@@ -139,6 +139,17 @@ def test_a_mistake_is_undone(workspace: Workspace, hotload: Hotload) -> None:
     assert "there is nothing to undo: no disable, enable or clean is left" in done.err
 
 
+def test_an_undo_brings_back_all_that_one_clean_removed(workspace: Workspace, hotload: Hotload) -> None:
+    """``undo`` after ``clean`` of two plugins brings back the artifacts of both."""
+    workspace["a"] = workspace["b"] = GREET
+    hotload.serve()
+    before = sorted(path.name for path in workspace.compiled.glob("[ab]-*"))
+    assert hotload("clean", "b", "a", "b").err == "2 artifacts were removed\n"
+    assert 'no plugin "c"' in hotload("clean", "a", "c").err
+    assert hotload("undo").err == "undone: clean b a\n"
+    assert sorted(path.name for path in workspace.compiled.glob("[ab]-*")) == before
+
+
 def test_reload_needs_a_host(workspace: Workspace, hotload: Hotload) -> None:
     """Without a host, ``reload`` is refused with how to start one."""
     workspace["greet"] = GREET
@@ -228,6 +239,13 @@ def test_a_command_that_ends_a_hold_says_so(workspace: Workspace, hotload: Hotlo
     assert hotload(command, "greet").err.endswith(said)
     assert hotload("call", "greet").out == "Hi, you\n"
     assert "was HELD" not in hotload(command, "greet").err
+
+
+def test_a_plugin_that_is_off_does_not_follow_its_source(workspace: Workspace, hotload: Hotload) -> None:
+    """``release`` of a disabled plugin says that it is disabled."""
+    workspace["_greet"] = GREET
+    hotload.serve()
+    assert hotload("release", "greet").err == "greet was not HELD: it is disabled\n"
 
 
 def test_saves_are_kept_and_applied(workspace: Workspace, hotload: Hotload) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hotload_tui import Config, HotloadError, PluginState
+from hotload_tui import Config, HotloadError, HotloadManager, PluginState
 from hotload_tui.core.errors import RefusedError, UnknownPluginError, UsageError
 from hotload_tui.core.events import (
     ArtifactRejected,
@@ -317,6 +317,44 @@ def test_rebuild_loads_again_what_has_not_changed(workspace: Workspace, run: Run
     assert len(running.told(PluginCompiled)) == 3
     assert [status.generation for status in running.manager.rebuild(force=True)] == [4, 4]
     assert len(running.told(PluginCompiled)) == 5
+
+
+@pytest.mark.parametrize(
+    ("changed", "rebuild", "loads"),
+    [
+        ("", lambda manager: manager.rebuild("a"), {"a": 0}),
+        ("", lambda manager: manager.rebuild("a", force=True), {"a": 2}),
+        ("", lambda manager: manager.rebuild("held", "a", force=True), {"a": 2, "held": 1}),
+        ("", lambda manager: manager.rebuild(), {"a": 0, "b": 0}),
+        ("", lambda manager: manager.rebuild(force=True), {"a": 2, "b": 1}),
+        ("a", lambda manager: manager.rebuild(), {"a": 1}),
+        ("b", lambda manager: manager.rebuild(), {"b": 1}),
+        ("b", lambda manager: manager.rebuild(force=True), {"a": 2, "b": 1}),
+    ],
+)
+def test_what_a_rebuild_loads_and_compiles(
+    workspace: Workspace,
+    run: Run,
+    changed: str,
+    rebuild: Callable[[HotloadManager], object],
+    loads: dict[str, int],
+) -> None:
+    """A rebuild loads the plugins that docs/console.md says, and compiles this number of files of each."""
+    sources = {"a": "from . import part\n" + answering("a"), "b": answering("b"), "held": answering("c")}
+    for name, source in sources.items():
+        workspace[name] = source
+    workspace["a/part.py"], workspace["_off"] = "", answering("off")
+    running = run(workspace.config())
+    running.manager.rollback("held", 1)
+    if changed:
+        workspace[changed] = f"{sources[changed]}# changed\n"
+    begun = len(running.events)
+    rebuild(running.manager)
+    events = running.events[begun:]
+    compiled = {event.name: event.compiled for event in events if isinstance(event, PluginCompiled)}
+    loaded = [event.name for event in events if isinstance(event, PluginLoaded)]
+    assert {name: compiled.get(name, 0) for name in loaded} == loads
+    assert len(loaded) == len(loads)
 
 
 def test_rebuild_tries_the_failing_ones_first(workspace: Workspace, run: Run) -> None:

@@ -63,9 +63,9 @@ class Manager(ManagerApi):
         self.commands.append(f"rebuild {' '.join((name or 'all', *others))}{' by force' * force}")
         return (plugin(name or "all"),)
 
-    def clean(self, name: str | None = None) -> int:
+    def clean(self, name: str | None = None, *others: str) -> int:
         """Record the command; return that one artifact was removed."""
-        self.commands.append(f"clean {name or 'all'}")
+        self.commands.append(f"clean {' '.join((name or 'all', *others))}")
         return 1
 
     def plan(self, name: str | None = None) -> Plan:

@@ -326,21 +326,26 @@ class HotloadManager:
         self._pipeline.update([renamed])
         return True
 
-    def clean(self, name: str | None = None) -> int:
-        """Remove the artifacts of one plugin, or of all, including removed plugins; return the number.
+    def clean(self, name: str | None = None, *others: str) -> int:
+        """Remove the artifacts of the named plugins, or of all, including removed ones; return the number.
 
         Live generations stay live.
         """
-        with self._command_lock.taken():
-            if name is None:
-                self._pipeline.find()
-            else:
-                self._pipeline.find_one(name)
-            removed, undo = self._engine.builds.clean(name)
+        names = dict.fromkeys((name, *others))
+        with self._command_lock.taken(), contextlib.ExitStack() as undoing:
+            for each in names:
+                self._pipeline.find() if each is None else self._pipeline.find_one(each)
+            removed: dict[str, int] = {}
+            for each in names:
+                found, undo = self._engine.builds.clean(each)
+                removed |= found
+                undoing.callback(undo)
+            undo_all = undoing.pop_all().close
             if removed:
-                self._undoable.append((f"clean {name}" if name else "clean of all", undo))
-            for each, count in removed.items():
-                self._store.publish(PluginCleaned(clock(), each, count))
+                command = f"clean {' '.join(each or 'of all' for each in names)}"
+                self._undoable.append((command, undo_all))
+            for cleaned, count in removed.items():
+                self._store.publish(PluginCleaned(clock(), cleaned, count))
             return sum(removed.values())
 
     def undo(self) -> str:
