@@ -44,14 +44,14 @@ def _key(
 COMMANDS: Final = (
     Command(
         "actions.rebuild",
-        _key("rebuild", "r", "compile and load the selected plugin again", shown=True),
+        _key("rebuild", "r", "compile and load again, changed or not", shown=True),
         Entry("plugin: rebuild {}", "compile and load again"),
     ),
     Command("actions.plan_plugin", entry=Entry("plugin: plan {}", "what a rebuild would do, and why")),
     Command(
         "actions.rebuild_all",
-        _key("rebuild_all", "R", "rebuild changed plugins; all, if none changed", label="All", shown=True),
-        Entry("all: rebuild what changed", "everything, if nothing did"),
+        _key("rebuild_all", "R", "load what changed or failed, else everything", label="All", shown=True),
+        Entry("all: rebuild what changed", "or failed; everything, if nothing did"),
     ),
     Command("actions.plan", entry=Entry("all: plan", "what a rebuild would do now, and why")),
     Command(
