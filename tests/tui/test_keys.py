@@ -36,7 +36,7 @@ def test_every_line_of_the_help_fits_into_80_columns() -> None:
     assert [line for line in lines if len(line) > HELP_AT_80] == []
 
 
-@pytest.mark.parametrize("command", [command.run for command in COMMANDS])
+@pytest.mark.parametrize("command", dict.fromkeys(command.run for command in COMMANDS))
 def test_every_command_has_its_method(tmp_path: Path, command: str) -> None:
     """Each command of a key or of the palette names a method, and an operation that the manager has."""
     path, *arguments = command.split()

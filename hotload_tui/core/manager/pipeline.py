@@ -126,7 +126,7 @@ class Pipeline:
     def rebuild(self, *, force: bool) -> None:
         """Load the plugins that changed or have a fault, or all plugins if there are none of these.
 
-        ``force`` loads all plugins, and compiles every file again. HELD plugins stay HELD.
+        ``force`` loads all plugins, and compiles every file again. A HELD plugin stays as after a save.
         """
         loaded, found = self._loaded(), self.find()
         on = [each for each in found.values() if self._engine.is_on(each) and not self.is_held(each.name)]
