@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not works(CALLS), reason="each call is reported 
 
 @pytest.mark.unfrozen
 async def test_an_old_plugin_is_shown_everywhere(workspace: Workspace, run: Run) -> None:
-    """The row, the status line, a toast and the Overview show OLD; ``!`` keeps the plugin."""
+    """The row, the status line, a toast, the Overview and the Error tab show OLD; ``!`` keeps the plugin."""
     workspace["greet"] = VIEW
     workspace["other"] = "def register(ctx): ...\n"
     running = run(workspace.config())
@@ -30,6 +30,8 @@ async def test_an_old_plugin_is_shown_everywhere(workspace: Workspace, run: Run)
             assert "~ OLD" in it.row("greet")
             await it.press("enter")
             await it.shows("old code", "generation 1 is still called", "route_page", "routes[0].view")
+            await it.press("2")
+            await it.shows("No errors in greet. Old code: generation 1 is still called")
             await it.press("0")
             routes.clear()
             await it.until(lambda: "~ OLD" not in it.text)

@@ -335,6 +335,8 @@ class ErrorView(TextPane):
     def _nothing(self) -> str:
         status, others = self.facts.status, self.facts.faulty
         who = f"No errors in {clean_line(status.name, 80)}." if status else "No errors."
+        if status is not None and status.old:
+            who += f" Old code: {clean_line(status.old, 500)}."
         if not others:
             return f"{who} The traceback of the next failure will be here."
         names = ", ".join(clean_line(name, 40) for name in others[:5])
