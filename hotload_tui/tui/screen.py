@@ -240,7 +240,7 @@ class ConsoleScreen(Punctual, Screen[None]):
                 if isinstance(event, HostReached):
                     self.say(event.describe())
             self.say(self._news.add(events, read), bad=self._news.is_bad)
-        self._reports_news = self.startup.is_ready
+        self._reports_news = True
 
     def _arrange(self) -> None:
         """Show the filtered plugins in their order, or why there are none."""
