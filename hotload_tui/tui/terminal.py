@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import select
 import signal
 import sys
 import threading
@@ -132,7 +133,7 @@ _SIZE: Final = (24, 80)
 
 
 def handle_signals(end: Callable[[int], None], limit: float) -> Callable[[], None]:
-    """Call ``end`` with an exit code when one of the signals in ``CODES`` arrives.
+    """Call ``end`` with an exit code when one of the signals in ``CODES`` arrives, or the terminal is gone.
 
     ``limit`` seconds later, the process exits in any case. The event loop's own signal handlers would not run
     while the thread waits for a terminal that is gone. Outside the main thread no signal is
@@ -147,12 +148,18 @@ def handle_signals(end: Callable[[int], None], limit: float) -> Callable[[], Non
     loop = asyncio.get_running_loop()
     previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        code = CODES[signal.Signals(number).name]
+    def leave(code: int) -> None:
         leave_within(limit, code)
-        loop.call_soon_threadsafe(end, code)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the console is leaving already
+            loop.call_soon_threadsafe(end, code)
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        leave(CODES[signal.Signals(number).name])
+
+    stop_watching = _watch_for_hangup(lambda: leave(CODES["SIGHUP"]))
 
     def give_back() -> None:
+        stop_watching()
         for number, handler in previous.items():
             if signal.getsignal(number) is on_signal:  # else a plugin has replaced the handler
                 signal.signal(number, handler)
@@ -163,6 +170,30 @@ def handle_signals(end: Callable[[int], None], limit: float) -> Callable[[], Non
                 number = getattr(signal, name)
                 previous[number] = signal.signal(number, on_signal)
     return give_back
+
+
+def _watch_for_hangup(leave: Callable[[], None]) -> Callable[[], None]:
+    """Call ``leave`` in a thread when the terminal is gone; return a function that ends the watch.
+
+    The kernel sends SIGHUP to the session's leader only. A shell passes it on, but ``make run`` in a window
+    of its own does not, and Textual would read the end of the file again and again.
+    """
+    if not (hasattr(select, "poll") and sys.__stdin__ and sys.__stdin__.isatty()):
+        return lambda: None
+    terminal = sys.__stdin__.fileno()
+    stop, stopper = os.pipe()
+    poll = select.poll()
+    for descriptor in (terminal, stop):
+        poll.register(descriptor, 0)  # 0: only a hang-up or an error
+
+    def watch() -> None:
+        gone = {descriptor for descriptor, _ in poll.poll()}
+        os.close(stop)
+        if stop not in gone:
+            leave()
+
+    threading.Thread(target=watch, name="hotload-hangup", daemon=True).start()
+    return lambda: os.close(stopper)
 
 
 @contextlib.contextmanager

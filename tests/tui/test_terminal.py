@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Workspace
 from tests.terminal import Terminal
+from tests.waiting import PATIENCE
 
 MODES = {"alternate screen": 1049, "mouse": 1000, "mouse movement": 1003, "bracketed paste": 2004}
 PROGRAM = [sys.executable, "-m", "hotload_tui"]
@@ -115,6 +116,18 @@ def test_a_terminal_that_hangs_up_ends_the_console(workspace: Workspace) -> None
         terminal.wait_for("+ ok 1")
         terminal.hang_up()
         terminal.process.wait(20)
+    assert mark.exists()
+
+
+def test_a_terminal_that_hangs_up_ends_a_console_that_gets_no_signal(workspace: Workspace) -> None:
+    """A closed window ends the console also when the session's leader, like make, waits for it first."""
+    mark = workspace.root / "unloaded"
+    workspace["one"] = UNLOADS.format(mark=str(mark))
+    program = ["sh", "-c", f"trap : HUP; {shlex.join(PROGRAM)}; exit 7"]
+    with Terminal(program, cwd=workspace.root) as terminal:
+        terminal.wait_for("+ ok 1")
+        terminal.hang_up()
+        assert terminal.process.wait(PATIENCE) == 7
     assert mark.exists()
 
 
