@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := install --quiet --disable-pip-version-check --editable
+# Python compiles a module at its first import; pip would compile all of them, and most are never imported.
+PIP    := install --quiet --disable-pip-version-check --no-compile --editable
 
 # With it, each of the many processes of the tests would compile all modules again, and the tests of bytecode
 # caches would test nothing.
