@@ -211,7 +211,7 @@ class _HookCalls:
     """The calls in flight, for the handles of implementations: their calls are part of a hook's call."""
 
     def __init__(self, flight: CallsInFlight) -> None:
-        self._enter = flight.enter_uncounted
+        self._enter = flight.enter_as_part
         self.kept, self.seen = flight.kept, flight.seen
         self.step_in, self.step_out = flight.step_in, flight.step_out
         self.note_task, self.leave_task, self.leave = flight.note_task, flight.leave_task, flight.leave

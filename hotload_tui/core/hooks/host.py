@@ -284,11 +284,12 @@ class HookCalls:
             return self._live.call(cast("str", point), *args, **kwargs)
         if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
             return self.strict.call(str(point), *args, **kwargs)
-        record = self._flight.enter_uncounted(point)
+        flight = self._flight
+        record = flight.enter_uncounted(point)
         try:
             return self._all(record, args, kwargs)
         finally:
-            self._flight.leave(record)
+            flight.leave(record)
 
     @overload
     def first(self, point: HookPoint[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R | None: ...
@@ -300,11 +301,12 @@ class HookCalls:
             return self._live.first(cast("str", point), *args, **kwargs)
         if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
             return self.strict.first(str(point), *args, **kwargs)
-        record = self._flight.enter(point)
+        flight = self._flight
+        record = flight.enter(point)
         try:
             return self._first(record, args, kwargs)
         finally:
-            self._flight.leave(record)
+            flight.leave(record)
 
     @overload
     def pipe(
@@ -321,11 +323,12 @@ class HookCalls:
             return self._live.pipe(cast("str", point), value, *args, **kwargs)
         if kwargs and _STRICT in kwargs and self._is_strict_asked(point, kwargs):
             return self.strict.pipe(str(point), value, *args, **kwargs)
-        record = self._flight.enter(point)
+        flight = self._flight
+        record = flight.enter(point)
         try:
             return self._pipe(record, value, args, kwargs)
         finally:
-            self._flight.leave(record)
+            flight.leave(record)
 
     @overload
     async def acall(self, point: HookPoint[P, R], /, *args: P.args, **kwargs: P.kwargs) -> list[R]: ...
@@ -383,18 +386,19 @@ class HookCalls:
     # retirement that waited for it finds the old generation alive.
 
     def _all(self, record: CallRecord, args: _Args, kwargs: _Kwargs) -> list[object]:
-        counted = record.table.counted.get(record.point)
+        table, flight = record.table, self._flight
+        counted = table.counted.get(record.point)
         if counted is None:  # no handlers: only the call is counted
-            self._flight.counts[record.point].value += 1
+            flight.counts[record.point].value += 1
             return []
         counter, handlers = counted
         # The counter of another table was read when that was superseded.
-        if record.table is not self._flight.table or self._maker is not None:
-            self._flight.counts[record.point].value += 1
+        if table is not flight.table or self._maker is not None:
+            flight.counts[record.point].value += 1
             return self._all_slowly(record.point, handlers, args, kwargs, is_counted=False)
         # No other thread runs between these lines: otherwise a swap could miss the call.
-        counter.value += 1
-        if counter.value % SAMPLE == 1:
+        counter.value = number = counter.value + 1
+        if number % SAMPLE == 1:
             return self._all_slowly(record.point, handlers, args, kwargs, is_counted=True)
         # The work of _contained without a frame and a pair for each: they cost more than many a handler.
         values: list[object] = []
@@ -500,7 +504,7 @@ class HookCalls:
     ) -> tuple[bool, object]:
         started = perf_counter() if is_timed else 0.0
         try:
-            value = handler.call(*args, **kwargs)
+            value = handler.call(*args, **kwargs) if kwargs else handler.call(*args)
             if type(value) is CoroutineType:
                 refuse(handler, value)
             if self._maker is not None:

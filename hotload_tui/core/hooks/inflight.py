@@ -299,11 +299,11 @@ class CallsInFlight:
         self.counts[point].value += 1  # type: ignore[index]  # a NamedPoint is a string
         return self.enter_uncounted(point)
 
-    def enter_uncounted(self, point: str | NamedPoint, outer: CallRecord | None = None) -> CallRecord:
-        """Begin a call without counting it; it is part of ``outer``, or else of the call that makes it."""
+    def enter_uncounted(self, point: str | NamedPoint) -> CallRecord:
+        """Begin a call without counting it, as part of the call that makes it."""
         record = CallRecord()
         record.point, record.thread = point, get_ident()  # type: ignore[assignment]  # a NamedPoint is a string
-        record.outer = outer = outer or _current.get()
+        record.outer = outer = _current.get()
         if outer is None:
             record.table = table = self.table
             table.calls.add(record)
@@ -312,6 +312,17 @@ class CallsInFlight:
         else:
             self._enter_within(record, outer)
         record.token = _current.set(record)
+        return record
+
+    def enter_as_part(self, point: str | NamedPoint, outer: CallRecord | None) -> CallRecord:
+        """Begin a call without counting it, as part of ``outer``, or else of the call that makes it."""
+        record = self.enter_uncounted(point)
+        if outer is not None:
+            record.table.calls.discard(record)
+            record.outer = outer
+            self._enter_within(record, outer)
+            if self._waiting:
+                self._notify()
         return record
 
     def _enter_within(self, record: CallRecord, outer: CallRecord) -> None:
