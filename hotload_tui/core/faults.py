@@ -202,7 +202,10 @@ def missing_module(error: BaseException) -> str:
 
 
 def install_advice(module: str) -> str:
-    """Name the package that provides a missing module, and the command that installs it for this Python."""
+    """Say where a missing module is, or which package provides it and how to install that for this Python."""
+    for own in (f"{module}.py", f"{module}/__init__.py"):
+        if Path(own).is_file():  # a package of this name from elsewhere would be the wrong one
+            return f"{own} is in the working directory, where Python does not look: start with PYTHONPATH=."
     known = re.search(rf"\b{re.escape(module)}=(\S+)", _DISTRIBUTIONS)
     python = shlex.quote(encodable(sys.executable)) if sys.executable else "python"
     command = f"{python} -m pip install"

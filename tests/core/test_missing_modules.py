@@ -70,6 +70,19 @@ def test_the_advice_names_the_distribution(
     assert note == advice.format(python=sys.executable)
 
 
+@pytest.mark.parametrize("file", ["shop.py", "shop/__init__.py"])
+def test_the_advice_for_a_module_of_the_project_is_no_installation(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """A module that lies in the working directory need not be installed: the advice says how to reach it."""
+    monkeypatch.chdir(workspace.root)
+    (workspace.root / file).parent.mkdir(exist_ok=True)
+    (workspace.root / file).touch()
+    workspace["user"] = NEEDS.format(module="shop")
+    (note,) = run(workspace.config()).fault("user").notes
+    assert note == f"{file} is in the working directory, where Python does not look: start with PYTHONPATH=."
+
+
 def test_a_plugin_loads_once_what_it_needs_is_installed(
     workspace: Workspace, run: Run, packages: Path
 ) -> None:
