@@ -2,6 +2,7 @@ import contextlib
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from tests.conftest import Running, Workspace
 def say(text: str) -> None:
     """Have the plugin ``greet`` log a line, which every console receives."""
     logging.getLogger("hotload.plugin.greet").info("%s", text)
+
+
+def hotload_threads() -> list[str]:
+    """Return the names of the servers' running threads."""
+    names = ("hotload-server", "hotload-client")
+    return [thread.name for thread in threading.enumerate() if thread.name in names]
 
 
 @pytest.fixture(autouse=True)

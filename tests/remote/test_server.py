@@ -16,7 +16,7 @@ from hotload_tui.core.model import PluginStatus, Snapshot
 from hotload_tui.core.primitives import Thread
 from hotload_tui.remote import RemoteManager, Server, serve, wire
 from tests.conftest import Running, Workspace
-from tests.remote.conftest import say
+from tests.remote.conftest import hotload_threads, say
 from tests.waiting import PATIENCE, until
 
 Connect = Callable[[Server], RemoteManager]
@@ -43,12 +43,6 @@ def rest_of(connection: socket.socket) -> bytes:
     while piece := connection.recv(65536):
         pieces += piece
     return pieces
-
-
-def hotload_threads() -> list[str]:
-    """Return the names of the servers' running threads."""
-    names = ("hotload-server", "hotload-client")
-    return [thread.name for thread in threading.enumerate() if thread.name in names]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +136,7 @@ def test_closing_leaves_nothing(manager: HotloadManager) -> None:
         server.close()
         assert visitor.recv(1) == b""
     assert not server.socket.exists()
-    assert hotload_threads() == []
+    until(lambda: hotload_threads() == [], lambda: str(hotload_threads()))
     server.close()
 
 
