@@ -26,7 +26,8 @@ from hotload_tui.core.events import (
     PluginRetired,
 )
 from tests.conftest import Running, Workspace, answering, without_memory
-from tests.waiting import until
+from tests.core.conftest import Stage
+from tests.waiting import PATIENCE, until
 
 Run = Callable[[Config], Running]
 
@@ -883,6 +884,22 @@ def test_the_log_shows_the_time_of_each_step_of_a_reload(workspace: Workspace, r
     assert re.search(r"loaded .*: greet:100 \(execute [\d.]+, register [\d.]+, swap [\d.]+ ms\)", lines)
     [loaded] = running.told(PluginLoaded, "greet")
     assert sum(step.seconds for step in loaded.steps[:2]) == pytest.approx(loaded.seconds)
+
+
+def test_a_manager_may_start_while_another_thread_stops_it(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """A manager that starts before a ``stop`` has ended runs on when that ``stop`` ends."""
+    workspace["greet"] = answering("one") + "    import stage\n    ctx.on_unload(stage.wait)\n"
+    running = run(workspace.config(drain_timeout=PATIENCE))
+    stopping = threading.Thread(target=running.manager.stop)
+    stopping.start()
+    assert stage.entered.wait(PATIENCE)
+    running.manager.start()
+    stage.gate.set()
+    stopping.join(PATIENCE)
+    assert running.host.call("greet") == ["one"]
+    assert [thread.name for thread in threading.enumerate()].count("hotload-retire") == 1
 
 
 @pytest.mark.parametrize("event", [PluginFailed, PluginCompiled, PluginLoaded, PluginRetired])

@@ -20,7 +20,7 @@ from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
-from hotload_tui.core.primitives import Event, Thread, current_thread
+from hotload_tui.core.primitives import Event, Lock, Thread, current_thread
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.retirement import Retirement
 from hotload_tui.core.runtime.trial import LivePlugin
@@ -41,6 +41,9 @@ class RetireThread:
         self._store = store
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
+        """The thread that the last ``stop`` ends."""
+        self._changing = Lock()
         self._is_check_scheduled = False
         self._discarded: dict[tuple[str, int], str] = {}
         self._called: dict[str, str] = {}
@@ -48,11 +51,19 @@ class RetireThread:
         """What is to be reported; an interruption leaves some."""
 
     def start(self) -> None:
-        """Start before plugins load: a thread keeps the hooks that are set when it starts."""
-        if self._thread is None:
-            self._thread = Thread(functools.partial(self._work, self._queue), "hotload-retire")
-            self._loader.stall_watch.begin()
-            self._thread.start()
+        """Start before plugins load: a thread keeps the hooks that are set when it starts.
+
+        Another thread may be in ``stop``: the thread that it ends gets a successor.
+        """
+        with self._changing:
+            if self._thread is None or self._thread is self._ending:
+                self._begin()
+
+    def _begin(self) -> None:
+        thread = Thread(functools.partial(self._work, self._queue), "hotload-retire")
+        self._loader.stall_watch.begin()
+        thread.start()
+        self._thread = thread
 
     def discard(self, trial: LivePlugin, reason: str) -> None:
         """Retire a trial that never goes live, and log ``reason``."""
@@ -85,8 +96,10 @@ class RetireThread:
 
     def then(self, chore: Callable[[], None]) -> None:
         """Run ``chore`` in the background, after the retirements in the queue."""
-        self.start()
-        self._queue.put(chore)
+        with self._changing:
+            if self._thread is None:
+                self._begin()
+            self._queue.put(chore)
 
     def later(self, chore: Callable[[], None]) -> None:
         """Run ``chore`` in the background, unless very many wait; any thread may call this, with any lock.
@@ -109,13 +122,17 @@ class RetireThread:
         for the thread, because the thread waits for that function.
         """
         wait = wait and self._loader.unloading() is None
-        if self._thread is not None:
-            self._queue.put(None)
-            if wait and self._thread is not current_thread():
-                with self._loader.step_aside():
-                    self._thread.join()
-            # An ending thread keeps its queue: the next thread must not take its end marker.
-            self._thread, self._queue = None, queue.SimpleQueue()
+        with self._changing:
+            self._ending = thread = self._thread
+            if thread is not None:
+                self._queue.put(None)
+                self._queue = queue.SimpleQueue()  # the next thread must not take the end marker
+        if thread is not None and wait and thread is not current_thread():
+            with self._loader.step_aside():
+                thread.join()
+        with self._changing:
+            if self._thread is thread:
+                self._thread = None
 
     def _work(self, chores: queue.SimpleQueue[Callable[[], None] | None]) -> None:
         while True:
