@@ -13,6 +13,7 @@ import click
 
 from hotload_tui.cli import output, report
 from hotload_tui.cli.scope import Scope, choose, command, manager_of_command, scanned
+from hotload_tui.core.api import roll_back
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import SIMPLE, TEMPLATES, oddity
 from hotload_tui.core.errors import NotFoundError, UsageError, near
@@ -108,16 +109,8 @@ def undo(scope: Scope) -> int:
 @click.argument("generation", type=click.IntRange(min=1))
 def rollback(scope: Scope, name: str, generation: int) -> int:
     """Make an earlier generation live again in the running host, and hold the plugin there."""
-    manager = scope.reach_running("rollback")
-    live = {each.name: each.generation for each in manager.snapshot().plugins}.get(name)
-    status = manager.rollback(name, generation)
-    if status.generation != live:
-        where = f"as generation {status.generation}"
-    elif live == generation:
-        where = "which was live already"
-    else:
-        where = f"the same version as generation {live}, which was live already"
-    output.narrate(f"{name} is {status.held}, {where}; 'hotload release {name}' ends that")
+    done = roll_back(scope.reach_running("rollback"), name, generation)
+    output.narrate(f"{done}; 'hotload release {name}' ends that")
     return 0
 
 

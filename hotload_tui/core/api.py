@@ -176,6 +176,19 @@ class Forwarder(ManagerApi, Protocol):
         """Return the result of a call, as an ``expected``."""
 
 
+def roll_back(manager: ManagerApi, name: str, generation: int) -> str:
+    """Roll a plugin back; return which generation is live then, in words: it may be live already."""
+    live = {each.name: each.generation for each in manager.snapshot().plugins}.get(name)
+    status = manager.rollback(name, generation)
+    if status.generation != live:
+        how = f"is live again as generation {status.generation}"
+    elif live == generation:
+        how = "stays live"
+    else:
+        how = f"is the same version as generation {live}, which stays live"
+    return f"{name}: generation {generation} {how}, held"
+
+
 def perform(manager: ManagerApi, call: Call) -> object:
     """Carry out a call that came from another process, and return its result.
 

@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypedDict, TypeVar
 
 from textual.screen import ModalScreen
 
-from hotload_tui.core.api import ManagerApi
+from hotload_tui.core.api import ManagerApi, roll_back
 from hotload_tui.core.config_files import Resolved
 from hotload_tui.core.model import Plan, PluginState, PluginStatus
 from hotload_tui.tui.dialogs import AskNameScreen, ConfirmScreen, PlanScreen, SettingsScreen
@@ -164,19 +164,11 @@ class Actions:
 
     def roll_back(self, name: str, generation: int) -> None:
         """Make an earlier generation live again, and hold the plugin there; it may be live already."""
-
-        def roll_back() -> str:
-            live = {each.name: each.generation for each in self._api.snapshot().plugins}.get(name)
-            status = self._api.rollback(name, generation)
-            if status.generation != live:
-                how = f"is live again as generation {status.generation}"
-            elif live == generation:
-                how = "stays live"
-            else:
-                how = f"is the same version as generation {live}, which stays live"
-            return f"{clean_line(name)}: generation {generation} {how}, held; h releases it"
-
-        self._command(f"rollback {name}", roll_back, str)
+        self._command(
+            f"rollback {name}",
+            lambda: roll_back(self._api, name, generation),
+            lambda text: f"{clean_line(text)}; h releases it",
+        )
 
     def is_offered(self, command: str, plugin: PluginStatus | None) -> bool:
         """Return whether a key or the palette offers a command: only one command of each pair makes sense."""

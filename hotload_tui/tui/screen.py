@@ -66,7 +66,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         self._book = LogBook(clock, project)
         self._until_facts = ExitStack()
         self._was_seen = False
-        self._reports_news = False
+        self._has_facts = False
         self._offers_enable = False
 
         self._status = StatusLine(project)
@@ -232,7 +232,7 @@ class ConsoleScreen(Punctual, Screen[None]):
 
     def _report(self, message: FactsRead) -> None:
         """Show toasts about the events; the loads of the start are on the screen already."""
-        if self._reports_news:
+        if self._has_facts:
             plugin = self.selection.plugin
             read = plugin.name if plugin and self._tabs.active == "error" else ""
             events = [event for event in message.events if event.at > self.startup.ready_at]
@@ -240,7 +240,7 @@ class ConsoleScreen(Punctual, Screen[None]):
                 if isinstance(event, HostReached):
                     self.say(event.describe())
             self.say(self._news.add(events, read), bad=self._news.is_bad)
-        self._reports_news = True
+        self._has_facts = True
 
     def _arrange(self) -> None:
         """Show the filtered plugins in their order, or why there are none."""

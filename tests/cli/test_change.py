@@ -202,12 +202,12 @@ def test_an_earlier_generation_comes_back_until_it_is_released(
     hotload("reload", "greet")
     done = hotload("rollback", "greet", "1")
     assert done[:2] == (0, "")
-    assert done.err.startswith("greet is rolled back to generation 1, as generation 3; ")
+    assert done.err.startswith("greet: generation 1 is live again as generation 3, held; ")
     assert done.err.endswith("; 'hotload release greet' ends that\n")
     assert hotload("call", "greet", "Ada").out == "Hello, Ada\n"
     assert hotload("status", "greet").out.splitlines()[1].startswith("= HELD")
     done = hotload("rollback", "greet", "3")
-    assert done.err.startswith("greet is rolled back to generation 3, which was live already; ")
+    assert done.err.startswith("greet: generation 3 stays live, held; ")
     assert "was not held" not in hotload("release", "greet").err
     assert hotload("release", "greet").err.endswith("greet was not HELD: it follows its source\n")
     assert hotload("call", "greet", "Ada").out == "Good day, Ada\n"
@@ -221,7 +221,7 @@ def test_a_rollback_that_loads_nothing_says_so(workspace: Workspace, hotload: Ho
     for _ in range(2):
         hotload("reload", "greet")
     assert hotload("rollback", "greet", "1").err.startswith(
-        "greet is rolled back to generation 1, the same version as generation 3, which was live already; "
+        "greet: generation 1 is the same version as generation 3, which stays live, held; "
     )
     assert hotload("status", "--json").plugins[0]["generation"] == 3
 
