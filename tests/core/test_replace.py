@@ -790,7 +790,7 @@ def test_a_rollback_replaces(workspace: Workspace, run: Run, registry: ModuleTyp
     with pytest.raises(PluginError):
         running.manager.rollback("greet", 1)
     assert (running.host.call("greet"), running.status("greet").state) == (["b"], PluginState.OK)
-    assert registry.names == {"greet": "b", "broken": ""}
+    assert (running.status("greet").reload, registry.names) == ("replace", {"greet": "b", "broken": ""})
     save(running, workspace, claiming("c"))
     running.manager.rollback("greet", running.status("greet").generation)
     held = running.status("greet").held

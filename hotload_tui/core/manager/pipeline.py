@@ -256,8 +256,7 @@ class Pipeline:
             build = self._builds.compile(directory, source, fresh=False)
         except HotloadError as error:
             return self._put_failed(status, self._engine.failure(error, directory.name, source))
-        requires = self._dependencies.of(directory.name, build.artifact.manifest.requires)
-        self._dependencies.note(directory.name, requires)
+        self._dependencies.note(directory.name, build.artifact.manifest.requires)
         self._builds.prune(self._live_digest)
         if status.generation:
             return replace(status, compile_seconds=build.seconds)

@@ -32,9 +32,7 @@ class Planner(Stager):
     def build(self, one: StagedPlugin, source: Source) -> None:
         """Find out what a build would do."""
         one.preview = self.engine.builds.compiler.preview(source)
-        requires = self.engine.dependencies.of(one.name, one.preview.requires)
-        is_replaced = self.engine.is_replaced(one.name, one.preview.reload)
-        one.know(source.digest, requires, is_newest=True, is_replaced=is_replaced)
+        self._know(one, source.digest, one.preview, is_newest=True)
 
     def gave_up(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
         """Do nothing: an update reports this."""

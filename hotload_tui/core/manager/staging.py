@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.artifact import Artifact, Manifest
 from hotload_tui.core.compiled import FaultRecord, Hold
 from hotload_tui.core.compiler import Preview
 from hotload_tui.core.config import Config
@@ -125,9 +125,9 @@ class DependencyGraph:
         """Return the requirements of a version: those that its artifact states, and the configured ones."""
         return tuple(dict.fromkeys([*requires, *self._config.of(name).requires]))
 
-    def note(self, name: str, requires: tuple[str, ...]) -> None:
-        """Record the requirements of the newest version of a plugin."""
-        self._newest[name] = requires
+    def note(self, name: str, stated: Iterable[str]) -> None:
+        """Record the requirements of the newest version of a plugin; its artifact states some of them."""
+        self._newest[name] = requires = self.of(name, stated)
         (self._requiring.add if requires else self._requiring.discard)(name)
 
     def forget(self, name: str) -> None:
@@ -366,19 +366,6 @@ class StagedPlugin(Struct):
         files = (SourceFile(each.path, artifact.source(each.path), each.sha256) for each in members)
         return replace(self.source, files=tuple(files))
 
-    def know(
-        self, digest: str, requires: tuple[str, ...], *, is_newest: bool, is_replaced: bool = False
-    ) -> None:
-        """Add the fact that an artifact is at hand, with the plugins that it requires.
-
-        ``is_replaced``: the live version leaves before this one is tried.
-        """
-        versions = {**self.facts.versions, digest: requires}
-        is_replaced = is_replaced or self.facts.is_replaced
-        self.facts = replace(self.facts, versions=versions, is_replaced=is_replaced)
-        if is_newest:
-            self.facts = replace(self.facts, is_built=True, requires=requires)
-
     def fail(self, digest: str) -> None:
         """Add the fact that a version does not load."""
         self.facts = replace(self.facts, failed=self.facts.failed | {digest})
@@ -543,17 +530,29 @@ class Stager(ABC):
         one = self.staged[name] = StagedPlugin(directory, status, facts)
         if (live := engine.loader.live(name)) is not None:
             artifact = live.generation.artifact
-            digest = artifact.manifest.digest
-            one.artifacts = {digest: artifact}
             one.facts = replace(
                 facts,
-                live=digest,
+                live=artifact.manifest.digest,
                 generation=live.generation.number,
                 bound=tuple(live.generation.peers),
-                is_replaced=engine.is_replaced(name, artifact.manifest.reload),
-                versions={digest: engine.dependencies.of(name, artifact.manifest.requires)},
             )
+            self._have(one, artifact)
         return one
+
+    def _have(self, one: StagedPlugin, artifact: Artifact, *, is_newest: bool = False) -> None:
+        """Add the fact that an artifact is at hand."""
+        digest = artifact.manifest.digest
+        one.artifacts[digest] = artifact
+        self._know(one, digest, artifact.manifest, is_newest=is_newest)
+
+    def _know(self, one: StagedPlugin, digest: str, version: Manifest | Preview, *, is_newest: bool) -> None:
+        """Add the facts that a version states: what it requires, and whether it leaves before another."""
+        engine, facts = self.engine, one.facts
+        requires = engine.dependencies.of(one.name, version.requires)
+        is_replaced = facts.is_replaced or engine.is_replaced(one.name, version.reload)
+        one.facts = replace(facts, versions={**facts.versions, digest: requires}, is_replaced=is_replaced)
+        if is_newest:
+            one.facts = replace(one.facts, is_built=True, requires=requires)
 
     # ---- the facts that a decision needs
 
@@ -607,19 +606,13 @@ class Stager(ABC):
 
     def _provide(self, one: StagedPlugin, decision: Decision) -> None:
         """Build the newest version, or open the artifact of another one."""
-        engine = self.engine
         try:
             if decision.version == "newest":
                 assert one.source is not None
                 with self.engine.blaming(one.name):
                     self.build(one, one.source)
             else:
-                one.artifacts[decision.digest] = artifact = engine.builds.compiler.open(
-                    one.name, decision.digest
-                )
-                requires = engine.dependencies.of(one.name, artifact.manifest.requires)
-                is_replaced = engine.is_replaced(one.name, artifact.manifest.reload)
-                one.know(decision.digest, requires, is_newest=False, is_replaced=is_replaced)
+                self._have(one, self.engine.builds.compiler.open(one.name, decision.digest))
         except HotloadError as error:
             if decision.version == "newest":
                 self._broke(one, error)

@@ -47,10 +47,7 @@ class Update(Stager):
         self._held = directory.name
         one = self._add(directory, self.engine.status_of(directory), "on")
         one.facts = replace(one.facts, given=True, source=hold.source)
-        one.artifacts[hold.digest] = artifact
-        requires = self.engine.dependencies.of(one.name, artifact.manifest.requires)
-        is_replaced = self.engine.is_replaced(one.name, artifact.manifest.reload)
-        one.know(hold.digest, requires, is_newest=False, is_replaced=is_replaced)
+        self._have(one, artifact)
         self._held_at(one, hold)
         self.stage_others()
         for each in self.staged.values():
@@ -86,12 +83,11 @@ class Update(Stager):
         """Stage a plugin whose live version has left, so that this version becomes live again."""
         left = former.left
         assert left is not None
-        digest, manifest = left.artifact.manifest.digest, left.artifact.manifest
+        digest = left.artifact.manifest.digest
         one = self._add(former.directory, self.engine.status_of(former.directory), "on")
         one.facts = replace(one.facts, given=True, source=digest)
         one.left = left
-        one.artifacts[digest] = left.artifact
-        one.know(digest, self.engine.dependencies.of(one.name, manifest.requires), is_newest=False)
+        self._have(one, left.artifact)
         fault, decision = former.fault or left.status.fault, former.decision
         if decision is not None and decision.unmet:
             fault = self.engine.failure(RequirementError(one.name, decision.unmet), one.name)
@@ -143,7 +139,7 @@ class Update(Stager):
         else:
             source, artifact = known
             self._follow(one, source)
-            self._know_newest(one, source, artifact)
+            self._have_newest(one, artifact)
         if one.source is None:
             return
         if one.hold is None:
@@ -157,14 +153,11 @@ class Update(Stager):
         fresh = self._fresh and bool(one.facts.asked)
         build = self.engine.builds.compile(one.directory, source, fresh=fresh)
         one.compile_seconds = build.seconds if build.compiled or build.reused else 0.0
-        self._know_newest(one, source, build.artifact)
+        self._have_newest(one, build.artifact)
 
-    def _know_newest(self, one: StagedPlugin, source: Source, artifact: Artifact) -> None:
-        requires = self.engine.dependencies.of(one.name, artifact.manifest.requires)
-        one.artifacts[source.digest] = artifact
-        is_replaced = self.engine.is_replaced(one.name, artifact.manifest.reload)
-        one.know(source.digest, requires, is_newest=True, is_replaced=is_replaced)
-        self.engine.dependencies.note(one.name, requires)
+    def _have_newest(self, one: StagedPlugin, artifact: Artifact) -> None:
+        self._have(one, artifact, is_newest=True)
+        self.engine.dependencies.note(one.name, artifact.manifest.requires)
 
     def gave_up(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
         """Log that an earlier version does not load; end the hold at it, unless the source is barred."""
