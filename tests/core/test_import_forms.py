@@ -11,8 +11,8 @@ from hotload_tui import HookHost
 from hotload_tui.core.compiler import Compiler
 from hotload_tui.core.errors import PluginError
 from hotload_tui.core.hooks.point import Handler
+from hotload_tui.core.runtime.context import LivePlugin
 from hotload_tui.core.runtime.loader import Loader
-from hotload_tui.core.runtime.trial import LivePlugin
 from tests.conftest import Workspace
 from tests.counts import ALL_CASES
 

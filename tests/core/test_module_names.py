@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hotload_tui.core.runtime.trial import LivePlugin
+from hotload_tui.core.runtime.context import LivePlugin
 from tests.conftest import Workspace
 from tests.core.conftest import Bench
 

@@ -21,7 +21,7 @@ from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.checks import foreign_packages
 from hotload_tui.core.model import Level
 from hotload_tui.core.runtime import native
-from hotload_tui.core.runtime.trial import LivePlugin
+from hotload_tui.core.runtime.context import LivePlugin
 from hotload_tui.core.source import Source, SourceFile
 
 _BEGAN = time_ns()

@@ -21,9 +21,9 @@ from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, PluginState
 from hotload_tui.core.primitives import Event, Lock, Thread, current_thread
+from hotload_tui.core.runtime.context import LivePlugin
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.retirement import Retirement
-from hotload_tui.core.runtime.trial import LivePlugin
 
 logger = logging.getLogger("hotload.engine")
 

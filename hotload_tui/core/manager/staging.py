@@ -53,10 +53,10 @@ from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus, StepObserver
 from hotload_tui.core.primitives import perf_counter
+from hotload_tui.core.runtime.context import LivePlugin
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.resources import in_function
 from hotload_tui.core.runtime.retirement import parts_of
-from hotload_tui.core.runtime.trial import LivePlugin
 from hotload_tui.core.source import Source, SourceFile, SourceRule, decoded, read_source
 from hotload_tui.core.watch.scanner import PluginChange, Repositories
 

@@ -18,9 +18,9 @@ from hotload_tui.core.manager.staging import Engine, LeftVersion, StagedPlugin, 
 from hotload_tui.core.manager.store import not_live
 from hotload_tui.core.model import Fault, PluginState
 from hotload_tui.core.primitives import perf_counter, sleep
+from hotload_tui.core.runtime.context import LivePlugin
 from hotload_tui.core.runtime.generation import Generation
-from hotload_tui.core.runtime.loader import Outcome, Wanted
-from hotload_tui.core.runtime.trial import LivePlugin
+from hotload_tui.core.runtime.trial import Outcome, Wanted
 from hotload_tui.core.source import Source, is_as_read, read_source
 from hotload_tui.core.watch.debounce import SETTLED
 from hotload_tui.core.watch.scanner import PluginChange

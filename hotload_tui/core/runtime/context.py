@@ -1,4 +1,4 @@
-"""The ``PluginContext`` that the host passes to ``register(ctx)``."""
+"""The ``PluginContext`` that the host passes to ``register(ctx)``, and the version that results."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import contextlib
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from types import MappingProxyType, ModuleType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast, overload
 
 from hotload_tui.core.errors import RefusedError, RegisterError
-from hotload_tui.core.events import own_logger
+from hotload_tui.core.events import Step, own_logger
 from hotload_tui.core.hooks.live import HandleMaker, LiveVersion
 from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFunction, HookPoint, place_of
 from hotload_tui.core.interpreter import caller
-from hotload_tui.core.model import PLUGIN_LOGGER, encodable
+from hotload_tui.core.model import PLUGIN_LOGGER, Fault, HookPlace, encodable
 from hotload_tui.core.primitives import Lock
+from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.listening import BACKLOG, KeptPorts, Listening
 from hotload_tui.core.runtime.resources import Owned, Release, problem_with
 from hotload_tui.core.runtime.workers import (
@@ -27,6 +28,7 @@ from hotload_tui.core.runtime.workers import (
     current_worker,
     nobody_asks,
 )
+from hotload_tui.core.undo.ledger import Ledger
 
 if TYPE_CHECKING:
     import socket  # takes 5 ms; a plugin that does not listen does not import it
@@ -509,3 +511,38 @@ def _frozen(value: object) -> object:
 
 def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
+
+
+_NEVER = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class LivePlugin:
+    """A generation with the handlers that it registered."""
+
+    name: str
+    generation: Generation
+    context: PluginContext
+    state: StateMapping
+    handlers: tuple[Handler, ...]
+    load_seconds: float
+    ledger: Ledger
+    """What the generation started or changed in the process."""
+    steps: tuple[Step, ...] = ()
+    """The steps of the load and the seconds that each took."""
+    faults: tuple[Fault, ...] = ()
+    """What went wrong when this version handed over, reported when it retires."""
+    loaded_at: float = _NEVER
+    """When the generation went live, in seconds since the epoch; 0 until then."""
+
+    @property
+    def places(self) -> tuple[HookPlace, ...]:
+        """The hook points at which the plugin is registered, with priorities, sorted by name."""
+        return tuple(sorted({HookPlace(handler.point, handler.priority) for handler in self.handlers}))
+
+
+def is_unfinished(value: object) -> bool:
+    """Return whether a plugin's function returned a coroutine or generator instead of doing its work."""
+    if type(value) is CoroutineType or type(value) is GeneratorType:
+        value.close()  # else the interpreter warns that it was never awaited
+    return type(value) in (CoroutineType, GeneratorType, AsyncGeneratorType)

@@ -19,8 +19,8 @@ from functools import partial
 from hotload_tui.core.errors import PluginError, RegisterError
 from hotload_tui.core.faults import message_of
 from hotload_tui.core.primitives import perf_counter
+from hotload_tui.core.runtime.context import LivePlugin
 from hotload_tui.core.runtime.resources import Claims, Owned
-from hotload_tui.core.runtime.trial import LivePlugin
 
 
 class HandOver:

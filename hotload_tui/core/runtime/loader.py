@@ -8,15 +8,13 @@ changes that cannot be undone, which its error lists.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import time as clock  # a plugin can replace it
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -29,184 +27,19 @@ from hotload_tui.core.hooks.host import FaultObserver, HookHost
 from hotload_tui.core.hooks.inflight import CallRecord
 from hotload_tui.core.hooks.live import LiveVersion
 from hotload_tui.core.interpreter import Interrupted
-from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.primitives import get_ident
-from hotload_tui.core.runtime.context import KeptState, PluginContext, StateMapping
-from hotload_tui.core.runtime.generation import Generation, Peer
+from hotload_tui.core.runtime.context import KeptState, LivePlugin
+from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.hand_over import HandOver, enter_all
 from hotload_tui.core.runtime.listening import KeptPorts, explain_taken, keep
 from hotload_tui.core.runtime.resources import Claims
-from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer, parts_of
+from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
-from hotload_tui.core.runtime.trial import LivePlugin, prove
-from hotload_tui.core.runtime.workers import Failed, Worker, current_worker
-from hotload_tui.core.undo.ledger import Ledger, Process
-
-
-class Wanted(NamedTuple):
-    """An artifact to load, with the defaults of ``ctx.hook(handler)``."""
-
-    name: str
-    artifact: Artifact
-    hook_point: str | None = None
-    priority: int | None = None
-    root_dir: Path | None = None
-    """The folder of the plugin's source; ``None``: where it is in ``runtime_dir``."""
-    required: tuple[Generation, ...] = ()
-    """The generations of the required plugins; they must be live when the new one goes live."""
-    is_alone: bool = False
-    """Whether the previous version has left for this one, or would have; then the ``on_unload`` functions of
-    a failed load run, because they cannot remove anything of a live version."""
-    is_replaced: bool = False
-    """Whether this version leaves before another one loads (``reload = "replace"``)."""
-
-
-def _folder(artifact: Artifact, config: Config) -> Path:
-    """Return the folder of the plugin's source in ``runtime_dir``."""
-    manifest, plugins = artifact.manifest, Path(config.runtime_dir).absolute()
-    return plugins if manifest.entry.is_alone else plugins / manifest.plugin
-
-
-@dataclass(eq=False)
-class Load:
-    """One load of one artifact; no code runs before ``begin``."""
-
-    wanted: Wanted
-    number: int
-    """The number of the generation."""
-    kept: KeptState
-    ports: KeptPorts
-    """The ports at which the plugin's live version listens."""
-    config: Config
-    process: Process
-    step_observer: StepObserver
-    failed: Failed
-    """Reports the errors of the generation's threads and tasks."""
-    host: HookHost
-    """The host that gets handles of the generation's objects."""
-    began: float = 0.0
-    """The start, in seconds since the epoch; 0 until then."""
-    ended: float = 0.0
-    """The end, in seconds since the epoch; 0 until then."""
-    _unloaders: list[Callable[[], object]] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """The plugin's name."""
-        return self.wanted.name
-
-    @property
-    def what(self) -> str:
-        """What runs, as a message says it."""
-        return "the load"
-
-    def begin(self, *, follows: bool) -> None:
-        """Create the generation and record the state of the process that it may change.
-
-        The caller holds the process's lock. ``follows``: the ``end`` of another load came directly before.
-        """
-        name, artifact, hook_point, priority, root_dir, required, _, is_replaced = self.wanted
-        began = clock()
-        self._generation = generation = Generation(
-            artifact,
-            root_dir=root_dir or _folder(artifact, self.config),
-            module_path=self.config.module_path,
-            number=self.number,
-        )
-        generation.share(self.config.of(name).share)
-        generation.peers = {other.plugin: Peer(other) for other in required}
-        self._overloads = overloads(generation.parent)
-        versions = [other.maker.version for other in required if other.maker and other.maker.version]
-        generation.maker = self.host.maker(LiveVersion(generation, versions))
-        self._state = StateMapping(self.kept)
-        self._context = PluginContext(
-            name,
-            self.number,
-            state=self._state,
-            settings=self.config.of(name).settings,
-            hook_point=hook_point,
-            priority=priority,
-            peers=generation.peers,
-            ports=self.ports,
-            failed=self.failed,
-            module_path=self.config.module_path,
-            digest=artifact.manifest.digest,
-            maker=generation.maker,
-        )
-        self._ledger = Ledger(generation.root, self.number, self.process)
-        self._ledger.begin(artifact, follows=follows, is_replaced=is_replaced)
-        ledger, origin = self._ledger, generation.origin
-        generation.on_import = lambda name: ledger.imported(name, origin.codes())
-        self.began = began
-
-    def prove(self) -> LivePlugin:
-        """Execute the modules and run ``register``; raises ``LoadError`` or ``RegisterError``."""
-        with self.step_observer("load", self.name, self.wanted.artifact.manifest.digest):
-            # In a copy: a context variable that is set during the load would hold the version for ever.
-            context = contextvars.copy_context()
-            if self._context.version is not None:
-                self._context.version.on_trial(context)
-            proven = context.run(prove, self._generation, self._context, self._state, self._ledger)
-            if self._context.version is not None:
-                self.host.check(self._context.version, proven.handlers)
-        self._overloads = {}
-        return proven
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Record what the load changed in the process; the caller holds the process's lock.
-
-        ``error`` ended the load.
-        """
-        self._generation.on_import = None
-        functions = (*(handler.call for handler in self._context.staged), *self._context.unloaders)
-        parts: Iterable[object] = functions if error is None else parts_of(error)
-        self._ledger.end(self._generation.origin.codes(), self._generation.exit_calls, parts)
-        self.ended = clock()
-
-    def clear_up(self, error: BaseException, retirer: Retirer, live: Ledger | None = None) -> Parting:
-        """Undo a failed load, and add a note to its ``error`` for each change that cannot be undone.
-
-        ``live`` is the ledger of the version that stays live.
-        """
-        generation, ledger = self._generation, self._ledger
-        unloaders, self._unloaders = self._unloaders, []
-        for fault in (*retirer.run(self._generation, unloaders), *retirer.call_endings(generation, ledger)):
-            error.add_note(f"cleaning up failed: {fault.type}: {fault.message}")
-        generation.release()
-        for entry in ledger.undo():
-            if entry.outcome == "named":
-                error.add_note(f"left behind: {entry.describe()}")
-        gone = retirer.drop(generation, ledger, self._context)
-        restore_overloads(self._overloads)
-        self._overloads = {}
-        gone.is_failed = True
-        if ledger.claims:
-            gone.claimed = ledger.claims.found(generation.modules.values(), parts_of(error))
-        for entry in gone.remove_references(error, live):
-            error.add_note(f"left behind: {entry.describe()}")
-        if unseen := gone.liveness.unseen():
-            error.add_note(f"left behind: {unseen}")
-        for text in ledger.still_registered(parts_of(error)) if ledger.claims else ():
-            error.add_note(text)
-        return gone
-
-    def abandon(self) -> None:
-        """Drop everything that ``register`` asked for, except what ``clear_up`` runs."""
-        if self.wanted.is_alone:
-            self._unloaders = [each for each in self._context.unloaders if not isinstance(each, Worker)]
-        self._context.abandon()
-
-
-class Outcome(NamedTuple):
-    """The result of a load."""
-
-    load: Load
-    trial: LivePlugin | None
-    error: HotloadError | None
-    """Why ``trial`` is ``None``."""
-
+from hotload_tui.core.runtime.trial import Load, Outcome, Wanted
+from hotload_tui.core.runtime.workers import current_worker
+from hotload_tui.core.undo.ledger import Process
 
 _T = TypeVar("_T")
 _TRIES = 3  # after interruptions

@@ -20,9 +20,9 @@ from hotload_tui.core.leaks import FREED, LivenessCheck, collect, forget
 from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, LedgerEntry, StepObserver, nobody
 from hotload_tui.core.primitives import get_ident, sleep
+from hotload_tui.core.runtime.context import LivePlugin, is_unfinished
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.old_calls import OldCalls
-from hotload_tui.core.runtime.trial import LivePlugin, is_unfinished
 from hotload_tui.core.runtime.workers import Worker
 from hotload_tui.core.undo.claims import Claimed
 from hotload_tui.core.undo.containers import EMPTIED, LOST
