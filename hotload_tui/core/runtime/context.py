@@ -17,8 +17,7 @@ from hotload_tui.core.interpreter import caller
 from hotload_tui.core.model import PLUGIN_LOGGER, Fault, HookPlace, encodable
 from hotload_tui.core.primitives import Lock
 from hotload_tui.core.runtime.generation import Generation
-from hotload_tui.core.runtime.listening import BACKLOG, KeptPorts, Listening
-from hotload_tui.core.runtime.resources import Owned, Release, problem_with
+from hotload_tui.core.runtime.resources import BACKLOG, KeptPorts, Listening, Owned, Release, problem_with
 from hotload_tui.core.runtime.workers import (
     Failed,
     TaskLoop,

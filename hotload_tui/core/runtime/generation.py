@@ -47,10 +47,9 @@ from hotload_tui.core.module_names import ModuleNames, names_below, unique_name
 from hotload_tui.core.primitives import RLock
 from hotload_tui.core.runtime import children, naming, native, stand_ins
 from hotload_tui.core.runtime.children import ChildPlugin, Children, child_plugin
-from hotload_tui.core.runtime.handled import handled_modules
 from hotload_tui.core.runtime.naming import ModulePlace, Origin, identifier, module_places
 from hotload_tui.core.runtime.stand_ins import ArtifactResources, Standard, find_distributions
-from hotload_tui.core.undo.owner import Owner
+from hotload_tui.core.undo.owner import Owner, handled_modules
 
 
 class Peer(ModuleType):

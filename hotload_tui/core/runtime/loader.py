@@ -33,8 +33,7 @@ from hotload_tui.core.primitives import get_ident
 from hotload_tui.core.runtime.context import KeptState, LivePlugin
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.hand_over import HandOver, enter_all
-from hotload_tui.core.runtime.listening import KeptPorts, explain_taken, keep
-from hotload_tui.core.runtime.resources import Claims
+from hotload_tui.core.runtime.resources import Claims, KeptPorts, explain_taken, keep
 from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
 from hotload_tui.core.runtime.trial import Load, Outcome, Wanted

@@ -28,7 +28,7 @@ from hotload_tui.core.model import StepObserver
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import KeptState, LivePlugin, PluginContext, StateMapping, is_unfinished
 from hotload_tui.core.runtime.generation import Generation, Peer
-from hotload_tui.core.runtime.listening import KeptPorts
+from hotload_tui.core.runtime.resources import KeptPorts
 from hotload_tui.core.runtime.retirement import Parting, Retirer, parts_of
 from hotload_tui.core.runtime.workers import Failed, Worker
 from hotload_tui.core.undo.ledger import Ledger, Process

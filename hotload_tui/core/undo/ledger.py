@@ -23,10 +23,9 @@ from hotload_tui.core.holders import MOST, Hold
 from hotload_tui.core.model import LedgerEntry
 from hotload_tui.core.primitives import RLock, all_threads
 from hotload_tui.core.undo.claims import Claimed, Claims, registers_with
-from hotload_tui.core.undo.classes import ClassAttributes, may_patch
 from hotload_tui.core.undo.containers import IN_USE, LiveVersion, Removal
 from hotload_tui.core.undo.owner import CodePlace, Owner, Script, name_of, place_of
-from hotload_tui.core.undo.patches import Attributes, relink
+from hotload_tui.core.undo.patches import Attributes, ClassAttributes, may_patch, relink
 from hotload_tui.core.undo.registers import (
     MISSING,
     Entries,
