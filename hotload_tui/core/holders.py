@@ -58,7 +58,7 @@ _GENERAL = ("builtins", "collections", "functools", "weakref", "_weakrefset", "t
 _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
-class Hold(NamedTuple):
+class Reference(NamedTuple):
     """A reference from other code to an object of the generation."""
 
     what: str
@@ -104,7 +104,7 @@ def _modules_of(thing: object) -> Iterator[object]:
         yield cast("dict[object, object]", thing).get("__name__")
 
 
-def holds_of(targets: Sequence[object], own: set[int], root: str) -> tuple[list[Hold], str]:
+def holds_of(targets: Sequence[object], own: set[int], root: str) -> tuple[list[Reference], str]:
     """Return the references to ``targets`` from other code; if there are none, also text that says so.
 
     ``own`` are the identities of the objects that belong to the modules ``root``: no user knows these, so no
@@ -220,7 +220,7 @@ class _Walk:
 
     # ---- the way down
 
-    def holds(self) -> list[Hold]:
+    def holds(self) -> list[Reference]:
         """Return the references from other code, the shortest paths first."""
         found = list(self._from_starts())
         if not found or self._is_unnamed():
@@ -249,7 +249,7 @@ class _Walk:
                     waiting.append(below)
         return ways
 
-    def _from_starts(self) -> Iterator[Hold]:
+    def _from_starts(self) -> Iterator[Reference]:
         for key, way in self._ways().items():
             if key in self._parts:  # a local variable is the generation's object itself
                 yield self._hold(way[:-1], key, self._starts[key])
@@ -257,7 +257,7 @@ class _Walk:
                 if below in self._parts:
                     yield self._hold(way, below, self._starts[way[0]])
 
-    def _hold(self, way: tuple[int, ...], part: int, start: tuple[str, str]) -> Hold:
+    def _hold(self, way: tuple[int, ...], part: int, start: tuple[str, str]) -> Reference:
         inside = self._inside(part)
         things = [self._found[key] for key in (*way, *inside)]
         before, after = start
@@ -265,7 +265,7 @@ class _Walk:
         holders = tuple(things[: len(way)])
         is_running = bool(way) and before.startswith(("thread '", "asyncio task '"))
         register = _register_below(holders) if is_running else ()
-        return Hold(
+        return Reference(
             next(self._names(self._found[part]), ""),
             _GENERATION.sub("", before + way_down(things, is_module=is_module) + after),
             self._found[part],

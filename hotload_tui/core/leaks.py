@@ -18,7 +18,7 @@ from datetime import tzinfo
 from types import FunctionType, ModuleType
 from typing import Final, TypeAlias, TypeVar, cast
 
-from hotload_tui.core.holders import Hold, holds_of, running_in
+from hotload_tui.core.holders import Reference, holds_of, running_in
 from hotload_tui.core.interpreter import make_young
 from hotload_tui.core.leak_path import (
     classes_of,
@@ -317,7 +317,7 @@ class LivenessCheck:
         self._to_visit = _MOST_VISITED
         return True
 
-    def holds(self, frames: Iterable[object] = (), claimed: Sequence[object] = ()) -> list[Hold]:
+    def holds(self, frames: Iterable[object] = (), claimed: Sequence[object] = ()) -> list[Reference]:
         """Return the references from other code, for the verdict too; the caller drops the result soon.
 
         ``frames`` count as part of the generation: the frames of the error that ended its load. So do

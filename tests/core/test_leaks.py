@@ -100,7 +100,7 @@ class Parting:
 
     def freed(self) -> list[tuple[str, int]]:
         """Look again, and return the generations that are freed by now."""
-        return self.loader.look_again()
+        return self.loader.held.look_again()
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_what_a_host_holds_is_named_and_freed_when_it_lets_go(parting: Parting, 
     assert parting.freed() == []
     registry.clear()
     assert parting.freed() == [("greet", 1)]
-    assert not parting.loader.is_held()
+    assert not parting.loader.held
 
 
 def test_a_cache_of_the_host_is_named_and_let_go(parting: Parting) -> None:

@@ -306,7 +306,7 @@ def test_a_bare_class_that_outlives_its_version_is_named(shapes: Shapes) -> None
     assert gone.memory.startswith("alive: greet.shapes.Bare, held by local 'kept'")
     assert kept.__module__ == "hotplug.greet.shapes"
     del kept
-    assert shapes.bench.loader.look_again() == [("greet", 1)]
+    assert shapes.bench.loader.held.look_again() == [("greet", 1)]
 
 
 OVERLOADS = """

@@ -373,7 +373,9 @@ def test_an_overload_made_after_the_retirement_is_forgotten(workspace: Workspace
     stage.gate.set()
     caller.join()
     bench.host.drain(0, set())  # forgets the hook table of the call that has ended
-    until(lambda: bench.loader.look_again() == [("greet", 1)], lambda: bench.loader.memory_of("greet"))
+    until(
+        lambda: bench.loader.held.look_again() == [("greet", 1)], lambda: bench.loader.held.memory_of("greet")
+    )
 
 
 POOL = """

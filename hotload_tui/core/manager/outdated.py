@@ -57,7 +57,7 @@ class _Seen(NamedTuple):
     """Empty if the file had changed before it was seen."""
 
 
-class SharedModules:
+class ProjectModules:
     """The imported modules of the project outside its plugins; any thread may use it."""
 
     def __init__(self, runtime_dir: Path, compiled_dir: Path, module_path: str) -> None:
@@ -181,7 +181,7 @@ class Outdated:
     """Finds what the live version of a plugin uses that is older than its source on disk."""
 
     def __init__(self, runtime_dir: Path, compiled_dir: Path, module_path: str) -> None:
-        self.shared = SharedModules(runtime_dir, compiled_dir, module_path)
+        self.shared = ProjectModules(runtime_dir, compiled_dir, module_path)
         self._plain = {""}
         """Digests of artifacts without native modules and shared packages; the empty one: of no artifact."""
 

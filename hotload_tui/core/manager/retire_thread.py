@@ -111,7 +111,7 @@ class RetireThread:
 
     def check_held(self) -> None:
         """Schedule a check for freed generations, if any retired generation is still in memory."""
-        if self._loader.is_held() and not self._is_check_scheduled:
+        if self._loader.held and not self._is_check_scheduled:
             self._is_check_scheduled = True
             self._queue.put(self._retire)
 
@@ -137,11 +137,11 @@ class RetireThread:
     def _work(self, chores: queue.SimpleQueue[Callable[[], None] | None]) -> None:
         while True:
             try:
-                chore = chores.get(timeout=_TICK if self._loader.is_held() or self._called else None)
+                chore = chores.get(timeout=_TICK if self._loader.held or self._called else None)
             except queue.Empty:
                 chore = self._look_for_calls_and_end
             if chore is None:
-                self._loader.end_watch()
+                self._loader.held.end_watch()
                 if self._thread in (None, current_thread()):  # else the next thread needs it
                     self._loader.stall_watch.end()
                 return
@@ -169,7 +169,7 @@ class RetireThread:
             name, number = gone.plugin, gone.generation
             for fault in gone.faults:
                 self._store.running_failed(fault, number)
-            self._store.remember(name, number, self._loader.memory_of(name), gone.ledger)
+            self._store.remember(name, number, self._loader.held.memory_of(name), gone.ledger)
             reason = self._discarded.pop((name, number), None)
             if reason is not None:
                 self._store.write("info", name, f"generation {number} never was live: {reason}")
@@ -177,19 +177,19 @@ class RetireThread:
                 if not gone.faults:
                     self._store.retired_well(name, number)
                 self._store.publish(PluginRetired(clock(), name, number, gone.memory, gone.ledger))
-        for name, number in self._loader.look_again():
-            self._store.remember(name, number, self._loader.memory_of(name))
+        for name, number in self._loader.held.look_again():
+            self._store.remember(name, number, self._loader.held.memory_of(name))
             self._store.write("info", name, f"generation {number} is freed now")
         self._look_for_calls()
 
     def _look_for_calls_and_end(self) -> None:
         self._look_for_calls()
-        if self._loader.have_calls_paused():
+        if self._loader.held.has_paused():
             self._retire()
 
     def _look_for_calls(self) -> None:
         """Record which plugins have an earlier version that is still called."""
-        called = self._loader.still_called()
+        called = self._loader.held.still_called()
         for name in {**self._called, **called}:
             self._store.put_old(name, called.get(name, ""))
         self._called = called

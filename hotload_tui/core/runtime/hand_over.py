@@ -20,17 +20,17 @@ from hotload_tui.core.errors import PluginError, RegisterError
 from hotload_tui.core.faults import message_of
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import LivePlugin
-from hotload_tui.core.runtime.resources import Claims, Owned
+from hotload_tui.core.runtime.resources import Owned, ResourceCalls
 
 
 class HandOver:
     """The hand-over from the live version of a plugin, if there is one, to a trial."""
 
-    def __init__(self, old: LivePlugin | None, new: LivePlugin | None, claims: Claims) -> None:
+    def __init__(self, old: LivePlugin | None, new: LivePlugin | None, calls: ResourceCalls) -> None:
         """Prepare; without ``new``, only ``leave`` is of use."""
         self._old = old
         self._new = new
-        self._claims = claims
+        self._resource_calls = calls
         self._back: list[Callable[[], None]] = []
         self._began = 0.0
         self.seconds = 0.0
@@ -108,7 +108,7 @@ class HandOver:
             if not owned.is_held or owned.key in taken:
                 continue
             try:
-                self._claims.release(old.name, _digest(old), owned)
+                self._resource_calls.release(old.name, _digest(old), owned)
             except PluginError as error:
                 self.endings.append(error.__cause__ or error)
             else:
@@ -135,23 +135,23 @@ class HandOver:
             before = previous.get(owned.key) if owned.replace is not None else None
             if before is None:
                 self._acquire_for(new, owned)
-                self._back.append(partial(self._claims.release, new.name, _digest(new), owned))
+                self._back.append(partial(self._resource_calls.release, new.name, _digest(new), owned))
             else:
-                self._claims.replace(new.name, _digest(new), owned, before)
+                self._resource_calls.replace(new.name, _digest(new), owned, before)
                 self._back.append(partial(self._replace_back, owned, before))
 
     def _acquire_for(self, version: LivePlugin, owned: Owned[object]) -> None:
-        self._claims.acquire(version.name, _digest(version), owned)
+        self._resource_calls.acquire(version.name, _digest(version), owned)
 
     def _replace_back(self, owned: Owned[object], before: Owned[object]) -> None:
         old, new = self._old, self._new
         assert old is not None
         assert new is not None
         if before.replace is not None:
-            self._claims.replace(old.name, _digest(old), before, owned)
+            self._resource_calls.replace(old.name, _digest(old), before, owned)
             return
         try:
-            self._claims.release(new.name, _digest(new), owned)
+            self._resource_calls.release(new.name, _digest(new), owned)
         finally:
             self._acquire_for(old, before)
 

@@ -33,7 +33,7 @@ from hotload_tui.core.primitives import get_ident
 from hotload_tui.core.runtime.context import KeptState, LivePlugin
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.hand_over import HandOver, enter_all
-from hotload_tui.core.runtime.resources import Claims, KeptPorts, explain_taken, keep
+from hotload_tui.core.runtime.resources import KeptPorts, ResourceCalls, explain_taken, keep
 from hotload_tui.core.runtime.retirement import HeldGenerations, Parting, Retirement, Retirer
 from hotload_tui.core.runtime.threads import Trials, WorkerTrials
 from hotload_tui.core.runtime.trial import Load, Outcome, Wanted
@@ -83,13 +83,14 @@ class Loader:
         # What an interrupted ``retire`` leaves is there for the next one.
         self._leaving: list[LivePlugin] = []
         self._unchecked: list[Parting] = []
-        self._held = HeldGenerations()
+        self.held = HeldGenerations()
+        """The retired generations that were still in memory at the last check."""
         self._process = Process(config.module_path)
         self._hand_overs: dict[LivePlugin, HandOver] = {}  # those that can still be taken back
         self._blocked: set[int] = set()  # the threads that wait for a command
         self.stall_watch = stall_watch or StallWatch(config.drain_timeout)
         """Limits code of plugins, such as ``__del__``, in threads that retire versions or undo loads."""
-        self._claims = Claims(self._trials, config.load_timeout, step_observer)
+        self._resource_calls = ResourceCalls(self._trials, config.load_timeout, step_observer)
 
     def live(self, name: str) -> LivePlugin | None:
         """Return the live version of the plugin, or ``None``."""
@@ -171,7 +172,7 @@ class Loader:
                     leaving = {(name, live.generation.number)}
                     with self.step_aside():  # a hook of pluggy may have called what asks for this
                         self._host.drain(self._config.drain_timeout, leaving)
-                hand_over = HandOver(live, None, self._claims)
+                hand_over = HandOver(live, None, self._resource_calls)
                 with self.blocked():
                     hand_over.leave(self._config.drain_timeout, self._blocked)
                 self._blame(live, hand_over.endings)
@@ -321,7 +322,7 @@ class Loader:
         """
         _spare_caller()
         new = {
-            trial: HandOver(self._live.get(trial.name), trial, self._claims)
+            trial: HandOver(self._live.get(trial.name), trial, self._resource_calls)
             for trial in trials
             if trial not in self._hand_overs and self._acquires and self._is_exclusive(trial)
         }
@@ -436,7 +437,7 @@ class Loader:
             while self._leaving:  # keep no reference here: the liveness check would report it as a leak
                 self._unchecked.append(self._part(self._leaving.pop(0), calls))
             del calls
-        self._held.free(self._unchecked)
+        self.held.free(self._unchecked)
         found = [gone.retirement() for gone in self._unchecked if not gone.is_failed]
         self._unchecked.clear()
         return found
@@ -452,30 +453,6 @@ class Loader:
         for live in parting:
             if live.generation.is_live and live.name in self._live:
                 live.generation.origin.retire()
-
-    def is_held(self) -> bool:
-        """Return whether a retired generation was still in memory at the last check."""
-        return bool(self._held)
-
-    def look_again(self) -> list[tuple[str, int]]:
-        """Check the held generations again; return plugin and number of those that are freed now."""
-        return [(gone.plugin, gone.generation) for gone in self._held.look_again()]
-
-    def memory_of(self, name: str) -> str:
-        """Return ``freed``, or a text that describes what is left of a plugin's retired generations."""
-        return self._held.memory_of(name)
-
-    def still_called(self) -> dict[str, str]:
-        """Return how retired generations are still called, in words, by plugin; only those that are."""
-        return self._held.still_called() if self._held else {}
-
-    def have_calls_paused(self) -> bool:
-        """Return whether the calls of a retired generation ended lately: it may be freed now."""
-        return self._held.has_paused()
-
-    def end_watch(self) -> None:
-        """Stop watching the calls of retired generations."""
-        self._held.end_watch()
 
     @contextlib.contextmanager
     def step_aside(self) -> Iterator[None]:

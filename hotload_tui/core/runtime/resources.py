@@ -41,7 +41,7 @@ class Owned(Generic[_T]):
         self.key = key
         """The name under which the next version of the plugin takes the resource over."""
         self.acquire = acquire
-        """Claims the resource; may return a value, such as a socket."""
+        """ResourceCalls the resource; may return a value, such as a socket."""
         self.release = release
         """Gives the resource up; gets the value if it takes an argument."""
         self.replace = replace
@@ -144,7 +144,7 @@ _LOOP_WAITS: Final = (
 )
 
 
-class Claims:
+class ResourceCalls:
     """Calls the functions of owned resources where plugins load, each within a time limit."""
 
     def __init__(self, trials: Trials, limit: float, step_observer: StepObserver) -> None:

@@ -384,15 +384,15 @@ class HeldGenerations:
         _each_alone(_free, parted)
         self._held += [gone for gone in parted if not gone.liveness.is_freed()]
 
-    def look_again(self) -> list[Parting]:
-        """Return the generations that have been freed since; collect only if something let go of one."""
+    def look_again(self) -> list[tuple[str, int]]:
+        """Return plugin and number of those that are freed now; collect only if something let go of one."""
         _each_alone(_look_again, self._held)
         freed = [gone for gone in self._held if gone.liveness.is_freed()]
         self._held = [gone for gone in self._held if gone not in freed]
         for gone in freed:
             forget(gone.liveness.root)
             gone.calls.end()
-        return freed
+        return [(gone.plugin, gone.generation) for gone in freed]
 
     def still_called(self) -> dict[str, str]:
         """Return how old generations are still called, by plugin; the newest generation of a plugin first.

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Final, NamedTuple, cast
 
-from hotload_tui.core.holders import Hold
+from hotload_tui.core.holders import Reference
 from hotload_tui.core.leak_path import CACHE, attribute_of, is_module, is_within, namespace_of, of_type
 from hotload_tui.core.module_names import unique_name
 from hotload_tui.core.undo.claims import PARENTS
@@ -30,7 +30,7 @@ IN_USE: Final = "other code may rely on it; release it in on_unload"
 """Why an object that a load created stays where it is registered."""
 
 
-class LiveVersion(NamedTuple):
+class StayingVersion(NamedTuple):
     """The version that stays live after a failed load, which may have replaced its entries."""
 
     root: str
@@ -103,7 +103,7 @@ class Removal:
         self,
         root: str,
         script: Script,
-        live: LiveVersion | None = None,
+        live: StayingVersion | None = None,
         records: Mapping[int, frozenset[int]] | None = None,
     ) -> None:
         """``script`` is the generation's code; a failed load may have replaced entries of ``live``.
@@ -119,7 +119,7 @@ class Removal:
         """Return whether several functions of the generation have the name of this one."""
         return len(self.script.definitions(function.__code__)) > 1
 
-    def remove(self, hold: Hold) -> str:
+    def remove(self, hold: Reference) -> str:
         """Remove one reference, and return how the entry stands now; empty if it is gone.
 
         Raises:
@@ -147,7 +147,7 @@ class Removal:
             return ""
         raise LookupError(f"a {name_of(holder)} cannot be changed")  # a tuple, a closure, C code
 
-    def is_in_use(self, hold: Hold) -> bool:
+    def is_in_use(self, hold: Reference) -> bool:
         """Return whether a reference shows that other code relies on an object which a load created.
 
         Code that only keeps a register has the object in a dictionary, list or set.
@@ -159,7 +159,7 @@ class Removal:
             return keeper in ("", "a plugin")
         return type(holder) is not CACHE and (_is_attribute(hold) or not issubclass(type(holder), _REGISTERS))
 
-    def is_beside_the_point(self, hold: Hold) -> bool:
+    def is_beside_the_point(self, hold: Reference) -> bool:
         """Return whether a reference to an object that a load created is none of its registrations.
 
         Running code refers to it for a moment, perhaps in a copy of a register; but a register in an object
@@ -174,7 +174,7 @@ class Removal:
             return True
         return hold._replace(way=hold.way[:1]).keeper(self.root) not in ("", "a plugin")
 
-    def _record_of(self, hold: Hold) -> tuple[object, object] | None:
+    def _record_of(self, hold: Reference) -> tuple[object, object] | None:
         """Return the container and its entry, a tuple, dictionary or list made for the plugin's object.
 
         Without the entry the name would still be taken, by an entry that does not work.
@@ -189,7 +189,7 @@ class Removal:
         is_attribute = len(way) > 1 and _is_namespace(way[-1], way[-2])
         return None if is_attribute or (len(way) == 1 and hold.is_in_module) else (way[-1], entry)
 
-    def _restored(self, hold: Hold, holder: object, entry: object) -> str:
+    def _restored(self, hold: Reference, holder: object, entry: object) -> str:
         """Put the live version's object into a tuple that a failed load has put in the place of another."""
         if self._live is None or type(holder) is not dict or type(entry) is not tuple:
             return ""
@@ -239,7 +239,7 @@ class Removal:
             raise LookupError("its class keeps the entry")
         return said
 
-    def _written_record(self, hold: Hold) -> tuple[object, object] | None:
+    def _written_record(self, hold: Reference) -> tuple[object, object] | None:
         """Return the container and its entry, such as ``{"path": "/x", "view": function}``, of the plugin.
 
         Nothing else refers to the entry, and the plugin's code mentions all that is in it. ``None`` if it
@@ -308,7 +308,7 @@ class Removal:
 
     # ---- attributes
 
-    def _reset(self, hold: Hold, owner: object, name: str) -> str:
+    def _reset(self, hold: Reference, owner: object, name: str) -> str:
         """Restore the live version's, the wrapped or the class's value, else set ``None``: one is expected.
 
         If the attribute's object is itself an entry of a list, dictionary or set, and nothing else refers to
@@ -349,7 +349,7 @@ def _set(owner: object, name: str, value: object) -> None:
         object.__setattr__(owner, name, value)
 
 
-def _put_instead(hold: Hold) -> bool:
+def _put_instead(hold: Reference) -> bool:
     """Put a tuple or frozenset without the plugin's object in the place of one; return whether that fits.
 
     Libraries grow such a register by a copy. Next to things of another kind, the object is part of a whole.
@@ -399,7 +399,7 @@ def _class_values(owner: object) -> Iterator[dict[str, object]]:
         yield {name: value for name, value in values.items() if not hasattr(type(value), "__set__")}
 
 
-def _attribute(hold: Hold) -> tuple[object, str] | None:
+def _attribute(hold: Reference) -> tuple[object, str] | None:
     """Return the object and the name of the attribute that is the reference; ``None`` if it is another.
 
     Raises:
@@ -426,7 +426,7 @@ def _attribute(hold: Hold) -> tuple[object, str] | None:
     return (owner, name) if name else None
 
 
-def _is_attribute(hold: Hold) -> bool:
+def _is_attribute(hold: Reference) -> bool:
     """Return whether a reference is an attribute of a module, a class or an object."""
     *above, holder = hold.way
     return hold.is_attribute or bool(above and _is_namespace(holder, above[-1]))
@@ -444,7 +444,7 @@ def _is_namespace(thing: object, owner: object) -> bool:
         return False
 
 
-def _entry_for(hold: Hold) -> tuple[object, object] | None:
+def _entry_for(hold: Reference) -> tuple[object, object] | None:
     """Return the container and its entry that exists only for the plugin's object; ``None`` if none does."""
     way, below = [*hold.way], hold.thing
     if len(way) > 1 and _is_namespace(way[-1], way[-2]):

@@ -19,11 +19,11 @@ from typing import NamedTuple, cast
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact
-from hotload_tui.core.holders import MOST, Hold
+from hotload_tui.core.holders import MOST, Reference
 from hotload_tui.core.model import LedgerEntry
 from hotload_tui.core.primitives import RLock, all_threads
 from hotload_tui.core.undo.claims import Claimed, Claims, registers_with
-from hotload_tui.core.undo.containers import IN_USE, LiveVersion, Removal
+from hotload_tui.core.undo.containers import IN_USE, Removal, StayingVersion
 from hotload_tui.core.undo.owner import CodePlace, Owner, Script, name_of, place_of
 from hotload_tui.core.undo.patches import Attributes, ClassAttributes, may_patch, relink
 from hotload_tui.core.undo.registers import (
@@ -469,7 +469,7 @@ class Ledger:
 
     def references(
         self,
-        holds: Sequence[Hold],
+        holds: Sequence[Reference],
         name: Callable[[str], str],
         *,
         remove: bool,
@@ -482,7 +482,7 @@ class Ledger:
         live after a failed load, and gets its own entries back. ``claimed`` are objects of other code that
         the load created.
         """
-        version = None if live is None else LiveVersion(live.root, live._script)  # noqa: SLF001 - a ledger too
+        version = None if live is None else StayingVersion(live.root, live._script)  # noqa: SLF001 - a ledger too
         removal = Removal(self.root, self._script, version, claimed.records if claimed else None)
         created = {*map(id, claimed.things)} if claimed else set()
         used = {id(hold.target) for hold in holds if created and removal.is_in_use(hold)}
@@ -499,7 +499,7 @@ class Ledger:
             found.append(_removed(entry, removal, hold) if remove else replace(entry, outcome="named"))
         return _bounded([*dict.fromkeys(found)])
 
-    def _place_of(self, hold: Hold) -> CodePlace:
+    def _place_of(self, hold: Reference) -> CodePlace:
         place = place_of(hold.thing)
         if self._script.has_file(place.file):
             return place
@@ -522,7 +522,7 @@ class Ledger:
         for word, place in registers_with(known) if known else ():
             yield f"'{word}' is still in {place}; release it in on_unload"
 
-    def _claimed(self, claimed: Claimed, hold: Hold, removal: Removal, used: set[int]) -> LedgerEntry:
+    def _claimed(self, claimed: Claimed, hold: Reference, removal: Removal, used: set[int]) -> LedgerEntry:
         """Remove an object that the load created from other code, unless that code relies on it."""
         name = claimed.names.get(id(hold.target), "")
         place = self._script.mentions(name) if name else None
@@ -589,7 +589,7 @@ class Ledger:
         return replace(entry, outcome="undone")
 
 
-def _removed(entry: LedgerEntry, removal: Removal, hold: Hold) -> LedgerEntry:
+def _removed(entry: LedgerEntry, removal: Removal, hold: Reference) -> LedgerEntry:
     try:
         said = removal.remove(hold)
     except LookupError as error:

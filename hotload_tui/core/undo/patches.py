@@ -22,7 +22,7 @@ from hotload_tui.core.undo.owner import Owner, name_of
 from hotload_tui.core.undo.registers import MISSING, Entries, Register, RegisterChange, is_same
 
 
-class SharedModules:
+class ModuleInventory:
     """The names of shared modules, in the order of their first appearance."""
 
     def __init__(self, plugins: Owner) -> None:
@@ -174,7 +174,7 @@ class Attributes(Register):
     def __init__(self, plugins: Owner) -> None:
         self._plugins = plugins
         self._originals: Entries = {}
-        self._shared = SharedModules(plugins)
+        self._shared = ModuleInventory(plugins)
 
     def read(self) -> Entries:
         """Return the copies of all namespaces, by module name."""
