@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from hotload_tui.core.compiled import Hold
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ArtifactError, DiscoverError, RefusedError
+from hotload_tui.core.manager.engine import Engine
 from hotload_tui.core.manager.pipeline import Pipeline
-from hotload_tui.core.manager.staging import Engine
 from hotload_tui.core.model import Fault, FileDigest, HistoryEntry
 from hotload_tui.core.primitives import RLock, get_ident
 from hotload_tui.core.source import read_source

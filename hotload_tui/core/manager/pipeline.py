@@ -13,7 +13,8 @@ from hotload_tui.core.directories import PluginDirectory, find_plugin, find_plug
 from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
 from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginFailed, PluginRemoved
 from hotload_tui.core.manager.decide import in_order
-from hotload_tui.core.manager.staging import Engine, is_same, why_again
+from hotload_tui.core.manager.engine import Engine, is_same
+from hotload_tui.core.manager.staging import why_again
 from hotload_tui.core.manager.update import Update
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
 from hotload_tui.core.source import Source, check_entry, read_source

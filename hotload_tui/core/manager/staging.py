@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -12,308 +11,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hotload_tui.core.artifact import Artifact, Manifest
-from hotload_tui.core.compiled import FaultRecord, Hold
+from hotload_tui.core.compiled import Hold
 from hotload_tui.core.compiler import Preview
-from hotload_tui.core.config import Config
-from hotload_tui.core.directories import PluginDirectory, found_status
-from hotload_tui.core.errors import (
-    ArtifactError,
-    CompileError,
-    DiscoverError,
-    HotloadError,
-    LoadError,
-    RegisterError,
-    RequirementError,
-    nearest,
-)
+from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.errors import HotloadError, RequirementError, nearest
 from hotload_tui.core.events import PluginLoaded, Step
-from hotload_tui.core.faults import (
-    LEFT_BEHIND,
-    TWICE,
-    TextOf,
-    claim_hint,
-    fault_of,
-    is_claimed_twice,
-    raised_by,
-)
-from hotload_tui.core.interpreter import Interrupted
-from hotload_tui.core.manager.builds import Builds
-from hotload_tui.core.manager.decide import (
-    BROKEN,
-    LEFT,
-    Decision,
-    Facts,
-    Retry,
-    decide,
-    depending_on,
-    in_order,
-)
-from hotload_tui.core.manager.outdated import Outdated
-from hotload_tui.core.manager.retire_thread import RetireThread
-from hotload_tui.core.manager.store import StatusStore
-from hotload_tui.core.model import Fault, Phase, PluginState, PluginStatus, StepObserver
+from hotload_tui.core.faults import TWICE, is_claimed_twice
+from hotload_tui.core.manager.decide import BROKEN, LEFT, Decision, Facts, Retry, decide
+from hotload_tui.core.manager.engine import Engine, is_same
+from hotload_tui.core.model import Fault, PluginState, PluginStatus
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import LivePlugin
-from hotload_tui.core.runtime.loader import Loader
-from hotload_tui.core.runtime.resources import in_function
-from hotload_tui.core.runtime.retirement import parts_of
-from hotload_tui.core.source import Source, SourceFile, SourceRule, decoded, read_source
-from hotload_tui.core.watch.scanner import PluginChange, Repositories
-
-
-def is_same(fault: Fault, before: Fault | None) -> bool:
-    """Return whether the fault equals the previous fault in everything but its time."""
-    return before is not None and replace(before, at=fault.at) == fault
-
-
-def _text(version: LivePlugin) -> str:
-    """Return the source of a version; empty if its artifact is damaged."""
-    artifact = version.generation.artifact
-    paths = [member.path for member in artifact.manifest.members if member.code_size]
-    with contextlib.suppress(ArtifactError):
-        return "\n".join(decoded(artifact.source(path)) for path in paths)
-    return ""
-
-
-def _phase(error: HotloadError) -> Phase:
-    match error:
-        case DiscoverError():
-            return "discover"
-        case LoadError() | RequirementError():
-            return "load"
-        case RegisterError():
-            return "register"
-        case _:
-            return "compile"
-
-
-def _texts(source: Source | None) -> TextOf:
-    """Return a function that returns the text of a source file by absolute path."""
-    contents = (
-        {str(Path(source.root, file.path)): file.content for file in source.files if not file.place}
-        if source
-        else {}
-    )
-
-    def text_of(file: str) -> str | None:
-        content = contents.get(file)
-        return None if content is None else decoded(content)
-
-    return text_of
-
-
-def why_again(status: PluginStatus | None) -> str:
-    """Return why a rebuild of all plugins loads an unchanged plugin again; empty if it does not."""
-    if status is None or status.fault is None or status.state is PluginState.HELD:
-        return ""
-    if status.fault.is_running:
-        what = "a handler" if status.fault.phase == "hook" else f"its {status.fault.step(status.generation)}"
-        return f"{what} failed, and the plugin is loaded again"
-    return "it failed before, and is tried again"
-
-
-class DependencyGraph:
-    """The requirements of plugins: from the configuration, the artifacts and the newest builds."""
-
-    def __init__(self, config: Config, loader: Loader) -> None:
-        self._config = config
-        self._loader = loader
-        self._newest: dict[str, tuple[str, ...]] = {}
-        self._requiring: set[str] = set()  # the plugins whose entry in _newest is not empty
-
-    def of(self, name: str, requires: Iterable[str]) -> tuple[str, ...]:
-        """Return the requirements of a version: those that its artifact states, and the configured ones."""
-        return tuple(dict.fromkeys([*requires, *self._config.of(name).requires]))
-
-    def note(self, name: str, stated: Iterable[str]) -> None:
-        """Record the requirements of the newest version of a plugin; its artifact states some of them."""
-        self._newest[name] = requires = self.of(name, stated)
-        (self._requiring.add if requires else self._requiring.discard)(name)
-
-    def forget(self, name: str) -> None:
-        """Remove the record of a plugin that is gone."""
-        self._newest.pop(name, None)
-        self._requiring.discard(name)
-
-    def newest(self, name: str) -> tuple[str, ...]:
-        """Return the requirements of the newest known version of a plugin."""
-        found = self._newest.get(name)
-        return self.of(name, self.bound(name)) if found is None else found
-
-    def bound(self, name: str) -> tuple[str, ...]:
-        """Return the plugins that the live generation of a plugin requires."""
-        live = self._loader.live(name)
-        return tuple(live.generation.peers) if live is not None else ()
-
-    def requiring(self) -> list[str]:
-        """Return the plugins whose live or newest known version requires a plugin, by name."""
-        configured = (name for name, settings in self._config.plugins.items() if settings.requires)
-        return sorted({*self._loader.bound(), *self._requiring, *configured})
-
-    def dependents(self, name: str) -> list[str]:
-        """Return the live plugins that require this plugin, each before the plugins that it requires."""
-        live = self._loader.names()
-        found = depending_on([name], live, self.bound)
-        return in_order((each for each in live if each in found), self.bound)[::-1]
-
-
-_ROUNDS = 3
-_GRAIN = 0.01  # seconds by which file times may be behind the clock
-
-
-class _Loads(Struct):
-    began: float = 0.0
-    ended: float = 0.0
-    rounds: int = 0
-
-
-class SelfWriteGuard:
-    """Counts, for each plugin, the consecutive changes that are made while the plugin loads."""
-
-    def __init__(self) -> None:
-        self._loads: dict[str, _Loads] = {}
-
-    def loaded(self, name: str, began: float, ended: float) -> None:
-        """Record when a load began and ended."""
-        loads = self._loads.setdefault(name, _Loads())
-        loads.began, loads.ended = began, ended
-
-    def forget(self, name: str) -> None:
-        """Remove the record of a plugin that is gone."""
-        self._loads.pop(name, None)
-
-    def is_running(self, name: str) -> bool:
-        """Return whether the plugin's last change was made while the plugin loaded."""
-        loads = self._loads.get(name)
-        return loads is not None and loads.rounds > 0
-
-    def judge(self, change: PluginChange) -> Literal["take", "wait", "ignore"]:
-        """Return what to do with a change; ``wait``: take it once it is settled.
-
-        A plugin that changes its own files at each load would load without end. It may not have made the
-        last change that is taken, so that one waits.
-        """
-        loads = self._loads.setdefault(change.name, _Loads())
-        if change.modified:
-            is_own = loads.began - _GRAIN <= change.modified <= loads.ended
-            loads.rounds = loads.rounds + 1 if is_own else 0
-        if loads.rounds > _ROUNDS:
-            return "ignore"
-        return "wait" if loads.rounds == _ROUNDS and change.modified else "take"
-
-
-class Engine:
-    """The parts of the manager with which every command works."""
-
-    def __init__(
-        self, config: Config, store: StatusStore, loader: Loader, step_observer: StepObserver
-    ) -> None:
-        self.config = config
-        self.store = store
-        self.loader = loader
-        self.root = Path(config.runtime_dir).absolute()
-        self.rule = SourceRule(config.watch.ignore, config.layout)
-        self.builds = Builds(config, store, self.rule, step_observer, loader.stall_watch)
-        self.dependencies = DependencyGraph(config, loader)
-        self.self_writes = SelfWriteGuard()
-        self.repositories = Repositories(self.root, config.debounce_time)
-        self.retire_thread = RetireThread(loader, store)
-        self.outdated = Outdated(self.root, Path(config.compiled_dir).absolute(), config.module_path)
-        store.history.keep_in(FaultRecord(self.builds.compiler.folder), self.retire_thread.later)
-
-    def failure(
-        self,
-        error: HotloadError,
-        plugin: str,
-        source: Source | None = None,
-        trials: Iterable[LivePlugin] = (),
-    ) -> Fault:
-        """Return the fault of a plugin, and drop the tracebacks of ``error``: their frames keep its version.
-
-        ``source`` contains the files that were compiled. ``trials``: versions of other plugins that are about
-        to go live.
-        """
-        fault = self._explained(error, plugin, source, trials)
-        for part in parts_of(error):
-            if isinstance(part, BaseException):
-                BaseException.with_traceback(part, None)
-        return fault
-
-    def _explained(
-        self, error: HotloadError, plugin: str, source: Source | None, trials: Iterable[LivePlugin]
-    ) -> Fault:
-        fault = fault_of(
-            error,
-            phase=_phase(error),
-            plugin=plugin,
-            module_path=self.config.module_path,
-            text_of=_texts(source),
-        )
-        if explained := self.loader.explain_taken(plugin, fault.message):
-            return replace(fault, notes=(*fault.notes, *explained))
-        if fault.phase in ("load", "register") and is_claimed_twice(fault):
-            files = (file for file in (source.files if source else ()) if file.path.endswith(".py"))
-            failed = "\n".join(decoded(file.content) for file in files)
-            live = filter(None, map(self.loader.live, self.loader.names()))
-            others = {each.name: each for each in (*trials, *live) if each.name != plugin}
-            texts = ((name, _text(other)) for name, other in others.items())
-            hint = claim_hint(fault, failed, self._holding(plugin, fault), texts)
-            known = self.store.get(plugin)
-            if (
-                not hint
-                and known is not None
-                and any(line.startswith(("claim ", "reference ")) for line in known.left)
-            ):
-                hint = LEFT_BEHIND
-            return replace(fault, notes=(*fault.notes, hint)) if hint else fault
-        return fault
-
-    def _holding(self, plugin: str, fault: Fault) -> str:
-        """Return the source of the live version; empty if it had released what the next one did not get."""
-        live = self.loader.live(plugin)
-        if live is None:
-            return ""
-        released = {in_function("acquire", owned.key) for owned in live.context.owned}
-        return _text(live) if released.isdisjoint(fault.notes) else ""
-
-    @contextlib.contextmanager
-    def blaming(self, plugin: str) -> Iterator[None]:
-        """Turn what code does that another plugin has put into the engine's way into a fault; limit it."""
-        try:
-            with self.loader.stall_watch.limited(nested=1):
-                yield
-        except HotloadError:
-            raise
-        except Interrupted as error:
-            problem = f"code of a plugin did not end within drain_timeout = {self.config.drain_timeout:g} s"
-            cause = TimeoutError(f"{problem}; it was interrupted here").with_traceback(error.__traceback__)
-            raise CompileError(plugin, problem) from cause
-        except Exception as error:
-            culprit = raised_by(error, self.config.module_path)
-            if not culprit:
-                raise
-            problem = f"plugin {culprit} has changed a function that hotload needs"
-            raise CompileError(plugin, problem) from error
-
-    def is_on(self, directory: PluginDirectory) -> bool:
-        """Return whether both the directory's name and the configuration enable the plugin."""
-        return directory.enabled and self.config.of(directory.name).enabled
-
-    def is_replaced(self, name: str, declared: str) -> bool:
-        """Return whether a version with this ``RELOAD`` takes the place of one that leaves first."""
-        return (self.config.of(name).reload or declared) == "replace"
-
-    def status_of(self, directory: PluginDirectory) -> PluginStatus:
-        """Return the status of a plugin, with its present path."""
-        found, known = found_status(directory, self.config), self.store.get(directory.name)
-        if known is None:
-            return found
-        return replace(
-            known,
-            state=found.state if known.state is PluginState.OFF else known.state,
-            path=found.path,
-            entry=found.entry,
-        )
+from hotload_tui.core.source import Source, SourceFile, read_source
+from hotload_tui.core.watch.scanner import PluginChange
 
 
 class LeftVersion(Struct, frozen=True):
@@ -640,3 +350,13 @@ def _retry_of(status: PluginStatus) -> Retry:
         return ""
     is_claim = is_claimed_twice(status.fault) and TWICE not in status.fault.notes
     return "claim" if is_claim else "required"
+
+
+def why_again(status: PluginStatus | None) -> str:
+    """Return why a rebuild of all plugins loads an unchanged plugin again; empty if it does not."""
+    if status is None or status.fault is None or status.state is PluginState.HELD:
+        return ""
+    if status.fault.is_running:
+        what = "a handler" if status.fault.phase == "hook" else f"its {status.fault.step(status.generation)}"
+        return f"{what} failed, and the plugin is loaded again"
+    return "it failed before, and is tried again"

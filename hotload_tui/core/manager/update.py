@@ -14,7 +14,8 @@ from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RequirementError
 from hotload_tui.core.events import PluginMended
 from hotload_tui.core.manager.decide import Decision, in_order
-from hotload_tui.core.manager.staging import Engine, LeftVersion, StagedPlugin, Stager
+from hotload_tui.core.manager.engine import Engine
+from hotload_tui.core.manager.staging import LeftVersion, StagedPlugin, Stager
 from hotload_tui.core.manager.store import not_live
 from hotload_tui.core.model import Fault, PluginState
 from hotload_tui.core.primitives import perf_counter, sleep
