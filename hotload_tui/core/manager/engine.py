@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import time as clock  # a plugin can replace it
 from typing import Literal
@@ -22,6 +23,7 @@ from hotload_tui.core.errors import (
     DiscoverError,
     HotloadError,
     LoadError,
+    RefusedError,
     RegisterError,
     RequirementError,
 )
@@ -42,7 +44,7 @@ from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault, FileDigest, Phase, PluginState, PluginStatus, StepObserver
-from hotload_tui.core.primitives import time_ns
+from hotload_tui.core.primitives import RLock, get_ident, time_ns
 from hotload_tui.core.runtime.context import LivePlugin
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.runtime.resources import in_function
@@ -360,6 +362,58 @@ class SelfWriteGuard:
         if loads.rounds > _ROUNDS:
             return "ignore"
         return "wait" if loads.rounds == _ROUNDS and change.modified else "take"
+
+
+class CommandLock:
+    """Makes the commands of the manager run one at a time."""
+
+    def __init__(
+        self, is_inside_trial: Callable[[], bool], blocked: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        """``blocked`` keeps the running command from waiting for the calling thread, which waits for it."""
+        self._is_inside_trial = is_inside_trial
+        self._blocked = blocked
+        self._lock = RLock()
+        self._holder = 0  # identifier of the thread whose command runs; 0: none
+        self._afterwards: Callable[[], None] | None = None
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for the lock and hold it; a thread that holds it may take it again.
+
+        Raises ``RefusedError`` in a plugin that is being loaded: the command that loads it holds the lock.
+        """
+        self.refuse_inside_trial()
+        afterwards = None
+        if not self._lock.acquire(blocking=False):
+            with self._blocked():
+                self._lock.acquire()
+        try:
+            before, self._holder = self._holder, get_ident()
+            try:
+                yield
+            finally:
+                self._holder = before
+                if not before:
+                    afterwards, self._afterwards = self._afterwards, None
+        finally:
+            self._lock.release()
+        if afterwards is not None:
+            afterwards()
+
+    def put_off(self, call: Callable[[], None]) -> bool:
+        """Run ``call`` after the calling thread's command ends; return false if the thread runs none."""
+        if self._holder != get_ident():
+            return False
+        self._afterwards = call
+        return True
+
+    def refuse_inside_trial(self) -> None:
+        """Raise ``RefusedError`` if the calling thread executes a plugin's modules or its ``register``."""
+        if self._is_inside_trial():
+            raise RefusedError(
+                "a plugin cannot command its manager while it is being loaded; do it in a handler"
+            )
 
 
 class Engine:

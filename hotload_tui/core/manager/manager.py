@@ -31,9 +31,8 @@ from hotload_tui.core.events import (
 )
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.limits import StallWatch
-from hotload_tui.core.manager.commands import CommandLock, Holds
-from hotload_tui.core.manager.engine import Engine
-from hotload_tui.core.manager.pipeline import Pipeline
+from hotload_tui.core.manager.engine import CommandLock, Engine
+from hotload_tui.core.manager.pipeline import Holds, Pipeline
 from hotload_tui.core.manager.plan import Planner
 from hotload_tui.core.manager.retire_thread import Probation
 from hotload_tui.core.manager.store import Queries, StatusStore

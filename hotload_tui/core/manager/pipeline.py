@@ -1,4 +1,7 @@
-"""The pipeline: from the plugin directories to the live plugins, and which plugins a change concerns."""
+"""The pipeline: from the plugin directories to the live plugins, and which plugins a change concerns.
+
+``Holds`` goes the other way: it makes an earlier version of a plugin live again.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from msgspec.structs import replace
 
 from hotload_tui.core.compiled import Hold, remove_leftovers
 from hotload_tui.core.directories import PluginDirectory, find_plugin, find_plugins, unknown
-from hotload_tui.core.errors import DiscoverError, HotloadError, RefusedError
+from hotload_tui.core.errors import ArtifactError, DiscoverError, HotloadError, RefusedError
 from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginFailed, PluginRemoved
 from hotload_tui.core.manager.decide import in_order
 from hotload_tui.core.manager.engine import Engine, is_same
 from hotload_tui.core.manager.staging import why_again
 from hotload_tui.core.manager.update import Update
-from hotload_tui.core.model import Fault, PluginState, PluginStatus
+from hotload_tui.core.model import Fault, FileDigest, HistoryEntry, PluginState, PluginStatus
 from hotload_tui.core.source import Source, check_entry, read_source
 from hotload_tui.core.watch.scanner import PluginChange
 
@@ -320,3 +323,91 @@ class Pipeline:
         """Return the digest of the live version; empty if there is none."""
         live = self._loader.live(name)
         return live.generation.artifact.manifest.digest if live else ""
+
+
+class Holds:
+    """Rolls plugins back, holds them, and keeps their history; only one thread may use it at a time."""
+
+    def __init__(self, engine: Engine, pipeline: Pipeline) -> None:
+        self._rule = engine.rule
+        self._builds = engine.builds
+        self._pipeline = pipeline
+        self._history = engine.store.history
+
+    def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """Return the history of a plugin in this host, oldest entry first."""
+        path = self._builds.compiler.path
+        return tuple(
+            replace(entry, can_return=bool(entry.generation) and path(name, entry.digest).is_file())
+            for entry in self._history.of(name)
+        )
+
+    def files_before(self, name: str, digest: str) -> tuple[FileDigest, ...]:
+        """Return the files of the artifact that was live before ``digest``; empty if it is gone."""
+        others = (entry.digest for entry in reversed(self._history.of(name)) if entry.generation)
+        before = next((other for other in others if other != digest), "")
+        return self._builds.files(name, before) if before else ()
+
+    def go_back(self, directory: PluginDirectory, generation: int, why: Fault) -> None:
+        """Roll back to the last generation before ``generation`` with another artifact, because of a fault.
+
+        Raises ``RefusedError`` if there is none, and the errors of ``rollback``.
+        """
+        entries = self.history(directory.name)
+        failing = next((entry.digest for entry in entries if entry.generation == generation), "")
+        before = [
+            e for e in entries if 0 < e.generation < generation and e.digest != failing and e.can_return
+        ]
+        if not before:
+            raise RefusedError("there is no version before it")
+        self.rollback(directory, before[-1].generation, why)
+
+    def rollback(self, directory: PluginDirectory, generation: int, why: Fault | None = None) -> None:
+        """Make the artifact of ``generation`` live again, and hold the plugin there.
+
+        The artifact loads as a new generation, unless it is live already. ``why`` is the fault of the source
+        that causes the rollback, if any; without it, the user chose the generation, and a changed source does
+        not end the hold.
+
+        Raises:
+            RefusedError: there is no such generation, its artifact is gone, or a plugin that requires this
+                plugin does not load with it.
+            PluginError: the artifact does not load; the live version stays live.
+
+        """
+        entries = self.history(directory.name)
+        chosen = [entry for entry in entries if entry.generation == generation != 0]
+        if not chosen:
+            raise RefusedError(f"{directory.name} has no generation {generation}; {_choices(entries)}")
+        try:
+            reason = f"rolled back to generation {generation}" + (f": {why.message}" if why else "")
+            source = self._source_digest(directory)
+            hold = Hold(source, chosen[0].digest, reason, why, is_pinned=why is None)
+            self._pipeline.hold(directory, hold)
+        except ArtifactError as error:
+            reason = f"the artifact of {directory.name}'s generation {generation} cannot be used: {error}"
+            raise RefusedError(f"{reason}; {_choices(entries)}") from error
+
+    def hold_back(self, directory: PluginDirectory, reason: str) -> None:
+        """Bar the present source from loading, and hold the plugin.
+
+        The last other good version becomes live; if there is none, no version is live. Raises
+        ``DiscoverError``, ``ArtifactError`` and the errors of ``Pipeline.hold``.
+        """
+        source = read_source(directory.name, directory.path, self._rule).digest
+        fault = Fault("host", directory.name, "Held", reason, clock())
+        self._builds.record.bar(directory.name, source, fault)
+        hold = self._builds.hold(directory.name, source)
+        assert hold is not None
+        self._pipeline.hold(directory, hold)
+
+    def _source_digest(self, directory: PluginDirectory) -> str:
+        try:
+            return read_source(directory.name, directory.path, self._rule).digest
+        except DiscoverError:
+            return ""
+
+
+def _choices(entries: tuple[HistoryEntry, ...]) -> str:
+    numbers = [str(entry.generation) for entry in entries if entry.can_return]
+    return f"there are {', '.join(numbers)}" if numbers else "there is none to go back to"

@@ -20,8 +20,7 @@ from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import ConfigError, RefusedError, RuntimeDirError, near
 from hotload_tui.core.events import WatcherChanged
 from hotload_tui.core.interpreter import Interrupted
-from hotload_tui.core.manager.commands import CommandLock
-from hotload_tui.core.manager.engine import Engine
+from hotload_tui.core.manager.engine import CommandLock, Engine
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.model import PluginState, WatcherStatus
 from hotload_tui.core.module_names import installed_spec, look_again
