@@ -39,7 +39,7 @@ _R = TypeVar("_R")
 _P = ParamSpec("_P")
 
 
-class Modules(Protocol):
+class GenerationModules(Protocol):
     """The modules of one generation, as the stand-ins need them."""
 
     artifact: Artifact
@@ -197,7 +197,7 @@ _FOLDER = re.compile(r"([^/]+)\.(?:dist|egg)-info/(?:METADATA|PKG-INFO)")
 class VendoredDistribution(importlib.metadata.Distribution):
     """One distribution inside an artifact."""
 
-    def __init__(self, generation: Modules, folder: str) -> None:
+    def __init__(self, generation: GenerationModules, folder: str) -> None:
         """Read ``folder``, such as ``Jinja2-3.1.6.dist-info``."""
         self._generation = generation
         self._folder = folder
@@ -238,7 +238,7 @@ class _EntryPoint(importlib.metadata.EntryPoint):
         return functools.reduce(getattr, parts, load(self.module))
 
 
-def find_distributions(generation: Modules, name: str | None) -> Iterator[VendoredDistribution]:
+def find_distributions(generation: GenerationModules, name: str | None) -> Iterator[VendoredDistribution]:
     """Yield the distributions beside ``plugin.py`` with this ``name``, or all if it is ``None``."""
     members: Mapping[str, object] = generation.artifact.members
     for path in members:
@@ -257,7 +257,7 @@ _OnError: TypeAlias = Callable[[str], object]
 class FolderListing:
     """``pkgutil``'s functions that list modules, for one generation."""
 
-    def __init__(self, generation: Modules) -> None:
+    def __init__(self, generation: GenerationModules) -> None:
         self._generation = generation
 
     def iter_modules(
@@ -300,7 +300,7 @@ class FolderListing:
 class _FolderFinder:
     """The finder that ``pkgutil.ModuleInfo`` names for the modules of one folder."""
 
-    def __init__(self, generation: Modules, folder: str) -> None:
+    def __init__(self, generation: GenerationModules, folder: str) -> None:
         self._generation = generation
         self._folder = folder
 
@@ -317,7 +317,7 @@ class _FolderFinder:
 class Standard:
     """The stand-ins of one generation, each created on first use."""
 
-    def __init__(self, generation: Modules, private: Importer) -> None:
+    def __init__(self, generation: GenerationModules, private: Importer) -> None:
         self._generation = generation
         self._private = private
         self._made: dict[str, _StandIn] = {}
@@ -374,7 +374,7 @@ class _StandIn(ModuleType):
 class _OwnModules(MutableMapping[str, ModuleType]):
     """``sys.modules`` as the code of a plugin expects it: its modules have short and stable names, too."""
 
-    def __init__(self, generation: Modules, private: Importer) -> None:
+    def __init__(self, generation: GenerationModules, private: Importer) -> None:
         self._generation = generation
         self._private = private
 
@@ -436,11 +436,11 @@ class _OwnModules(MutableMapping[str, ModuleType]):
                 del sys.modules[name]
 
 
-def _sys(generation: Modules, private: Importer) -> Mapping[str, object]:
+def _sys(generation: GenerationModules, private: Importer) -> Mapping[str, object]:
     return {"modules": _OwnModules(generation, private)}
 
 
-def _pickle(generation: Modules, private: Importer) -> Mapping[str, object]:
+def _pickle(generation: GenerationModules, private: Importer) -> Mapping[str, object]:
     class Unpickler(pickle.Unpickler):
         """Finds the plugin's classes by the author's names for their modules, too."""
 
@@ -459,7 +459,7 @@ def _pickle(generation: Modules, private: Importer) -> Mapping[str, object]:
     return {"Unpickler": Unpickler, "load": load, "loads": loads}
 
 
-def _importlib_metadata(generation: Modules, _: Importer) -> Mapping[str, object]:
+def _importlib_metadata(generation: GenerationModules, _: Importer) -> Mapping[str, object]:
     class Kind(type):
         def __instancecheck__(cls, thing: object) -> bool:
             return isinstance(thing, importlib.metadata.EntryPoint)
@@ -474,7 +474,7 @@ def _importlib_metadata(generation: Modules, _: Importer) -> Mapping[str, object
     return {"EntryPoint": EntryPoint}
 
 
-def _importlib(generation: Modules, private: Importer) -> Mapping[str, object]:
+def _importlib(generation: GenerationModules, private: Importer) -> Mapping[str, object]:
     def import_module(name: str, package: str | None = None) -> ModuleType:
         target = private.absolute(name, package)
         if target.startswith("."):
@@ -487,7 +487,7 @@ def _importlib(generation: Modules, private: Importer) -> Mapping[str, object]:
     return {"import_module": import_module, "__import__": private}
 
 
-def _importlib_util(generation: Modules, private: Importer) -> Mapping[str, object]:
+def _importlib_util(generation: GenerationModules, private: Importer) -> Mapping[str, object]:
     def find_spec(name: str, package: str | None = None) -> importlib.machinery.ModuleSpec | None:
         target = private.absolute(name, package)
         try:
@@ -500,7 +500,7 @@ def _importlib_util(generation: Modules, private: Importer) -> Mapping[str, obje
     return {"find_spec": find_spec}
 
 
-def _importlib_resources(generation: Modules, private: Importer) -> Mapping[str, object]:
+def _importlib_resources(generation: GenerationModules, private: Importer) -> Mapping[str, object]:
     def unique(anchor: object) -> object:
         return private.absolute(anchor) if isinstance(anchor, str) else anchor
 
@@ -533,7 +533,7 @@ def _importlib_resources(generation: Modules, private: Importer) -> Mapping[str,
     return {name: anchored(function) for name, function in found.items() if function is not None}
 
 
-def _pkgutil(generation: Modules, private: Importer) -> Mapping[str, object]:
+def _pkgutil(generation: GenerationModules, private: Importer) -> Mapping[str, object]:
     def get_data(package: str, resource: str) -> bytes | None:
         target = private.absolute(package)
         return generation.importing(lambda: pkgutil.get_data(target, resource))
@@ -546,7 +546,7 @@ def _pkgutil(generation: Modules, private: Importer) -> Mapping[str, object]:
     }
 
 
-def _logging_config(_: Modules, private: Importer) -> Mapping[str, object]:
+def _logging_config(_: GenerationModules, private: Importer) -> Mapping[str, object]:
     # A configurator that resolves the author's module names.
     configurator = type("Configurator", (logging.config.DictConfigurator,), {"importer": private})
 
@@ -582,7 +582,7 @@ def _sparing(configure: Callable[_P, None]) -> Callable[_P, None]:
     return configured
 
 
-def _atexit(generation: Modules, _: Importer) -> Mapping[str, object]:
+def _atexit(generation: GenerationModules, _: Importer) -> Mapping[str, object]:
     def register(function: Callable[_P, _R], *values: _P.args, **named: _P.kwargs) -> Callable[_P, _R]:
         entry = functools.partial(function, *values, **named)  # unique: the host may register `function`, too
         atexit.register(entry)
@@ -600,7 +600,7 @@ def _atexit(generation: Modules, _: Importer) -> Mapping[str, object]:
     return {"register": register, "unregister": unregister}
 
 
-_Make: TypeAlias = Callable[[Modules, Importer], Mapping[str, object]]
+_Make: TypeAlias = Callable[[GenerationModules, Importer], Mapping[str, object]]
 _PARTS: Mapping[str, _Make] = {
     "atexit": _atexit,
     "importlib": _importlib,

@@ -41,7 +41,7 @@ from hotload_tui.core.undo.registers import (
     registers,
 )
 from hotload_tui.core.undo.running import Activity, tasks, threads
-from hotload_tui.core.undo.settings import Modules, settings
+from hotload_tui.core.undo.settings import ModuleEntries, settings
 
 _UNKNOWN = object()
 
@@ -67,7 +67,7 @@ class Process:
             register.read()  # finds some through the collector's lists, before a host freezes these
         self.registers: tuple[Register, ...] = (
             *settings(),
-            Modules(plugins),
+            ModuleEntries(plugins),
             *most,
             self.classes,
             self.attributes,

@@ -173,7 +173,7 @@ def _text(raw: object) -> str:
 
 
 @dataclass(eq=False, slots=True)
-class Setting(PlainRegister):
+class ProcessSetting(PlainRegister):
     """One setting of the process, with the functions that get and set it."""
 
     category: str
@@ -627,34 +627,34 @@ def registers(is_plugins: Callable[[object], bool]) -> Iterator[Register]:
     yield Table("sqlite3 converter", ("register_converter",), _of_module("sqlite3", "converters"))
 
 
-def _settings() -> Iterator[Setting]:
-    yield Setting("working directory", ("chdir", "fchdir"), os.getcwd, lambda to: os.chdir(str(to)))
-    yield Setting(
+def _settings() -> Iterator[ProcessSetting]:
+    yield ProcessSetting("working directory", ("chdir", "fchdir"), os.getcwd, lambda to: os.chdir(str(to)))
+    yield ProcessSetting(
         "locale",
         ("setlocale",),
         lambda: locale.setlocale(locale.LC_ALL),
         lambda to: locale.setlocale(locale.LC_ALL, str(to)),
     )
-    yield Setting(
+    yield ProcessSetting(
         "recursion limit",
         ("setrecursionlimit",),
         sys.getrecursionlimit,
         lambda to: sys.setrecursionlimit(cast("int", to)),
     )
-    yield Setting(
+    yield ProcessSetting(
         "switch interval",
         ("setswitchinterval",),
         sys.getswitchinterval,
         lambda to: sys.setswitchinterval(cast("float", to)),
     )
-    yield Setting(
+    yield ProcessSetting(
         "garbage collection",
         ("enable", "disable"),
         gc.isenabled,
         lambda to: gc.enable() if to else gc.disable(),
         "gc",
     )
-    yield Setting(
+    yield ProcessSetting(
         "logging threshold",
         ("disable",),
         lambda: logging.root.manager.disable,

@@ -28,9 +28,9 @@ from hotload_tui.core.undo.registers import (
     Entries,
     ListRegister,
     PlainRegister,
+    ProcessSetting,
     Register,
     RegisterChange,
-    Setting,
     Table,
 )
 
@@ -41,7 +41,7 @@ _MOST: Final = 1 << 17  # the largest artifact to search, in bytes
 
 
 @dataclass(eq=False, slots=True)
-class _NamedSetting(Setting):
+class _NamedSetting(ProcessSetting):
     """A setting that only code that contains one of ``words`` can change."""
 
     def may_change(self, artifact: Artifact) -> bool:
@@ -245,7 +245,7 @@ class Streams(PlainRegister):
 _STREAM: Final = ("encoding", "errors", "line_buffering", "write_through")
 
 
-class Modules(Register):
+class ModuleEntries(Register):
     """The entries of ``sys.modules`` that no import under their own name has made."""
 
     category = "module"
@@ -296,19 +296,19 @@ def settings() -> Iterator[Register]:
             lambda: (time.tzname, time.timezone, time.altzone),
             lambda _: time.tzset(),  # from the variable TZ, which is undone by then
         )
-    yield Setting(
+    yield ProcessSetting(
         "socket timeout",
         ("setdefaulttimeout",),
         socket.getdefaulttimeout,
         lambda to: socket.setdefaulttimeout(cast("float | None", to)),
     )
-    yield Setting(
+    yield ProcessSetting(
         "limit of digits",
         ("set_int_max_str_digits",),
         sys.get_int_max_str_digits,
         lambda to: sys.set_int_max_str_digits(cast("int", to)),
     )
-    yield Setting(
+    yield ProcessSetting(
         "captured warnings",
         ("captureWarnings",),
         lambda: getattr(logging, "_warnings_showwarning", None) is not None,
@@ -317,7 +317,7 @@ def settings() -> Iterator[Register]:
     yield _NamedSetting("umask", ("umask",), _umask, lambda to: os.umask(cast("int", to)))
     yield _NamedSetting("start method", ("set_start_method",), _start_method, _set_start_method)
     if hasattr(sys, "setdlopenflags"):
-        yield Setting(
+        yield ProcessSetting(
             "flags of dlopen",
             ("setdlopenflags",),
             sys.getdlopenflags,

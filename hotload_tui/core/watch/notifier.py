@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inotify_simple import Event
 
 
-class Ended(Protocol):
+class StopFlag(Protocol):
     """A flag that a notifier reads at every step."""
 
     def is_set(self) -> bool:
@@ -30,7 +30,7 @@ class Ended(Protocol):
 class Notifier(Protocol):
     """Listens to directory trees, at the latest from the first ``wait`` on, until it is closed."""
 
-    def wait(self, ended: Ended) -> Collection[str] | None:
+    def wait(self, ended: StopFlag) -> Collection[str] | None:
         """Return paths with changes; ``None`` once ``ended`` is set, or if some may have been lost.
 
         Any exception makes the notifier useless; the caller then makes a new one.
@@ -93,7 +93,7 @@ class InotifyNotifier:
             self._listen(self._directories)
             self._opened = opened.pop_all()
 
-    def wait(self, ended: Ended) -> Collection[str] | None:
+    def wait(self, ended: StopFlag) -> Collection[str] | None:
         """Return paths with changes; ``None`` once ``ended`` is set, or if some were lost."""
         while not ended.is_set():
             ready = [descriptor for descriptor, _ in self._poll.poll(_PATIENCE * 1000)]
@@ -238,7 +238,7 @@ class WatchfilesNotifier:
         self._batches: Generator[Collection[tuple[int, str]], None, None] | None = None
         self._log_filter = _log_filter()
 
-    def wait(self, ended: Ended) -> Collection[str] | None:
+    def wait(self, ended: StopFlag) -> Collection[str] | None:
         """Return paths with changes; see ``Notifier``."""
         if self._batches is None:
             self._batches = self._listen(ended)
@@ -254,7 +254,7 @@ class WatchfilesNotifier:
             self._batches.close()
         logging.getLogger("watchfiles.main").removeFilter(self._log_filter)
 
-    def _listen(self, ended: Ended) -> Generator[Collection[tuple[int, str]], None, None]:
+    def _listen(self, ended: StopFlag) -> Generator[Collection[tuple[int, str]], None, None]:
         from watchfiles import watch  # 9 ms, only for processes that watch
 
         logging.getLogger("watchfiles.main").addFilter(self._log_filter)
@@ -289,7 +289,7 @@ class SilentNotifier:
         os.stat(directories[0])  # noqa: PTH116 - as the other notifiers do, it refuses a missing root
         self._woken = primitives.Event()
 
-    def wait(self, ended: Ended) -> Collection[str] | None:
+    def wait(self, ended: StopFlag) -> Collection[str] | None:
         """Wait until ``ended`` is set."""
         while not ended.is_set():
             self._woken.wait(_PATIENCE)

@@ -14,7 +14,7 @@ import pytest
 
 from hotload_tui.core.config import NOTIFIERS, WatchConfig
 from hotload_tui.core.source import Source, SourceRule
-from hotload_tui.core.watch.notifier import Ended, MakeNotifier, Notifier, SilentNotifier, notifier_for
+from hotload_tui.core.watch.notifier import MakeNotifier, Notifier, SilentNotifier, StopFlag, notifier_for
 from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
 from tests.conftest import Workspace, answering
@@ -31,9 +31,9 @@ class Listening:
     def __init__(self, inner: Notifier, begun: Callable[[], object]) -> None:
         self._inner = inner
         self._begun: Callable[[], object] | None = begun
-        self._ended: Ended = threading.Event()
+        self._ended: StopFlag = threading.Event()
 
-    def wait(self, ended: Ended) -> Collection[str] | None:
+    def wait(self, ended: StopFlag) -> Collection[str] | None:
         """Wait as the inner notifier does."""
         self._ended = ended
         return self._inner.wait(self)

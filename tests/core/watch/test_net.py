@@ -14,7 +14,7 @@ import pytest
 
 from hotload_tui.core.source import Listing
 from hotload_tui.core.watch import scanner
-from hotload_tui.core.watch.notifier import Ended, SilentNotifier, notifier_for, overflow
+from hotload_tui.core.watch.notifier import SilentNotifier, StopFlag, notifier_for, overflow
 from hotload_tui.core.watch.scanner import PluginChange, Scanner, Verdict
 from hotload_tui.core.watch.watcher import Watcher
 from tests.conftest import Workspace, answering
@@ -29,7 +29,7 @@ class Overflowing(SilentNotifier):
 
     rings: queue.SimpleQueue[Collection[str]] = queue.SimpleQueue()
 
-    def wait(self, ended: Ended) -> Collection[str] | None:
+    def wait(self, ended: StopFlag) -> Collection[str] | None:
         """Return the long batch once."""
         while not ended.is_set():
             try:
