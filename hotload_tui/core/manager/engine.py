@@ -513,10 +513,6 @@ class Engine:
         """Return whether both the directory's name and the configuration enable the plugin."""
         return directory.enabled and self.config.of(directory.name).enabled
 
-    def is_replaced(self, name: str, declared: str) -> bool:
-        """Return whether a version with this ``RELOAD`` takes the place of one that leaves first."""
-        return (self.config.of(name).reload or declared) == "replace"
-
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return the status of a plugin, with its present path."""
         found, known = found_status(directory, self.config), self.store.get(directory.name)

@@ -259,7 +259,7 @@ class Stager(ABC):
         """Add the facts that a version states: what it requires, and whether it leaves before another."""
         engine, facts = self.engine, one.facts
         requires = engine.dependencies.of(one.name, version.requires)
-        is_replaced = facts.is_replaced or engine.is_replaced(one.name, version.reload)
+        is_replaced = (engine.config.of(one.name).reload or version.reload) == "replace" or facts.is_replaced
         one.facts = replace(facts, versions={**facts.versions, digest: requires}, is_replaced=is_replaced)
         if is_newest:
             one.facts = replace(one.facts, is_built=True, requires=requires)
