@@ -541,7 +541,7 @@ def test_what_cannot_be_forgotten_is_named(workspace: Workspace, run: Run, host:
         f"REQUIRES = ['other']\n{HEAD}"
         "def register(ctx):\n    ctx.hook('greet', lambda: act(ctx))\n"
         "def act(ctx):\n    ctx.plugin('other').KEPT.append(C)\n    host.wrapped.append(host.wrap(handler))\n"
-        "    host.pair = handler, {}\n    ctx.state['c'] = C()\n"
+        "    host.pair = handler, {}\n    ctx.state['c'] = handler\n"
     )
     running = run(workspace.config(plugins={"greet": {"forget": True}}))
     assert running.host.invoke("greet").faults == ()

@@ -47,7 +47,7 @@ from hotload_tui.core.hooks.inflight import (
 )
 from hotload_tui.core.hooks.point import HookFunction, place_of
 from hotload_tui.core.interpreter import shared_attributes
-from hotload_tui.core.module_names import unique_name
+from hotload_tui.core.module_names import module_of_class, unique_name
 from hotload_tui.core.primitives import RLock
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Modules(Protocol):
     plugin: str
     number: int
     parent: str
+    root: str
+    """The unique name of the plugin's package."""
 
     def reach(self, module: str) -> ModuleType | None:
         """Return the module of a dotted name; ``None`` if there is none."""
@@ -139,6 +141,11 @@ class LiveVersion:
                 " ask the plugin for what it has now"
             )
         return found
+
+    def is_own(self, kind: type) -> bool:
+        """Return whether this version has made a class."""
+        module = str(unique_name(module_of_class(kind)))
+        return f"{module}.".startswith(f"{self._modules.root}.")
 
     def name_of(self, thing: object) -> tuple[str, Names] | None:
         """Return the module and the name by which other versions have this function or class, too.

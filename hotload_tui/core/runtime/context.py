@@ -16,6 +16,7 @@ from hotload_tui.core.hooks.point import Decorator, Fitting, Handler, HookFuncti
 from hotload_tui.core.interpreter import caller
 from hotload_tui.core.model import PLUGIN_LOGGER, Fault, HookPlace, encodable
 from hotload_tui.core.primitives import Lock
+from hotload_tui.core.runtime.following import current_method
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.resources import BACKLOG, KeptPorts, Listening, Owned, Release, problem_with
 from hotload_tui.core.runtime.workers import (
@@ -270,7 +271,7 @@ class PluginContext:
             raise RegisterError(
                 self.name, "ctx.on_unload needs a plain function; nobody would await this one"
             )
-        self.unloaders.append(function)
+        self.unloaders.append(self._current(function))
         return function
 
     def own(
@@ -300,7 +301,8 @@ class PluginContext:
         known = {each.key for each in self.owned}
         if problem := problem_with(key, acquire, release, replace, known.__contains__):
             raise RegisterError(self.name, problem)
-        owned = Owned(str.__str__(key), acquire, release, replace)
+        current = self._current
+        owned = Owned(str.__str__(key), current(acquire), current(release), current(replace))
         self.owned.append(cast("Owned[object]", owned))
         return owned
 
@@ -338,7 +340,7 @@ class PluginContext:
         """
         if not callable(function) or inspect.iscoroutinefunction(function):
             raise RegisterError(self.name, f"ctx.thread needs a plain function, not {_kind(function)}")
-        run = cast("Callable[[], object]", function)
+        run = cast("Callable[[], object]", self._current(function))
         self._employ(ThreadWorker(self.name, run, self.log, self.dismiss, self._failed))
         return function
 
@@ -354,8 +356,8 @@ class PluginContext:
             RefusedError: the generation has been unloaded.
 
         """
-        made: object = coroutine
-        again = coroutine if inspect.iscoroutinefunction(coroutine) else None
+        made: object = self._current(coroutine)
+        again = made if inspect.iscoroutinefunction(made) else None
         if again is not None:
             made = again()
         if not inspect.iscoroutine(made):
@@ -462,6 +464,9 @@ class PluginContext:
         """Refuse further hooks and ``on_unload`` functions."""
         self._sealed = True
 
+    def _current(self, function: _T) -> _T:
+        return cast("_T", current_method(function, self.version))
+
     def _stage(self, point: str, handler: object, priority: int | None) -> object:
         self._check_open("hook")
         if not point or point != encodable(point):
@@ -477,7 +482,7 @@ class PluginContext:
             priority = self._priority
         elif type(priority) is not int:
             raise RegisterError(self.name, f"priority at hook point '{point}' must be a whole number")
-        call = cast("HookFunction", handler)
+        call = cast("HookFunction", self._current(handler))
         self.staged.append(
             Handler(
                 str(point),
@@ -531,6 +536,8 @@ class LivePlugin:
     """The steps of the load and the seconds that each took."""
     faults: tuple[Fault, ...] = ()
     """What went wrong when this version handed over, reported when it retires."""
+    has_followers: bool = False
+    """Whether objects in the state follow this version, see ``following``."""
     loaded_at: float = _NEVER
     """When the generation went live, in seconds since the epoch; 0 until then."""
 

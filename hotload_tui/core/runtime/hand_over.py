@@ -20,6 +20,7 @@ from hotload_tui.core.errors import PluginError, RegisterError
 from hotload_tui.core.faults import message_of
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import LivePlugin
+from hotload_tui.core.runtime.following import Followers
 from hotload_tui.core.runtime.resources import Owned, ResourceCalls
 
 
@@ -63,6 +64,8 @@ class HandOver:
         assert self._new is not None
         try:
             self._acquire(self._new)
+            if self._new.has_followers:
+                self._follow(self._new)
         except PluginError as error:
             failures = self.take_back(make_room)
             _add_notes(error, [*map(_in_words, self.endings), *self.not_started])
@@ -139,6 +142,15 @@ class HandOver:
             else:
                 self._resource_calls.replace(new.name, _digest(new), owned, before)
                 self._back.append(partial(self._replace_back, owned, before))
+
+    def _follow(self, new: LivePlugin) -> None:
+        """Give the objects in the state the new version's classes."""
+        version, state = new.context.version, new.state
+        assert version is not None
+        followers = Followers(state, version)  # again: calls may have added objects since the trial
+        self._back.append(followers.go_back)
+        follow = partial(followers.follow, state.kept_version or 0)
+        self._resource_calls.call(new.name, _digest(new), "adopt of an object in ctx.state", follow)
 
     def _acquire_for(self, version: LivePlugin, owned: Owned[object]) -> None:
         self._resource_calls.acquire(version.name, _digest(version), owned)

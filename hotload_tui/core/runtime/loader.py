@@ -343,7 +343,10 @@ class Loader:
     def _is_exclusive(self, trial: LivePlugin) -> bool:
         """Return whether a trial, or the version that it replaces, has anything to hand over."""
         old = self._live.get(trial.name)
-        is_claiming = bool(trial.context.owned or trial.context.listening or self._ports[trial.name])
+        context = trial.context
+        is_claiming = bool(
+            context.owned or context.listening or self._ports[trial.name] or trial.has_followers
+        )
         return is_claiming or (old is not None and old.context.is_exclusive())
 
     def swap(self, trials: Sequence[LivePlugin]) -> None:
@@ -444,6 +447,8 @@ class Loader:
 
     def _part(self, live: LivePlugin, calls: Iterable[CallRecord]) -> Parting:
         successor = self._live.get(live.name)
+        if successor is not None and successor.has_followers:
+            self._retirer.follow(live, successor)
         gone = self._retirer.part(live, calls, successor.ledger if successor else None)
         gone.forgets = self._config.of(gone.plugin).forget
         return gone

@@ -103,9 +103,12 @@ def _takes_one(function: Release[object]) -> bool:
 class _Call:
     """One call of a plugin's function, as the trials run it."""
 
-    def __init__(self, plugin: str, what: str, function: Callable[[], object]) -> None:
+    def __init__(
+        self, plugin: str, what: str, function: Callable[[], object], failure: str = "a function of ctx.own"
+    ) -> None:
         self.name = plugin
         self.what = what
+        self._failure = failure
         self.observed: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
         """Reports the step while it runs."""
         self._function = function
@@ -118,8 +121,10 @@ class _Call:
         with self.observed():
             try:
                 result = self._function()
+            except PluginError:
+                raise
             except BaseException as error:  # foreign code: whatever it raises, the hand-over has failed
-                raise RegisterError(self.name, "a function of ctx.own raised") from error
+                raise RegisterError(self.name, f"{self._failure} raised") from error
             if inspect.iscoroutine(result):  # as of a lambda: nothing has happened yet
                 result.close()
                 raise RegisterError(
@@ -172,6 +177,10 @@ class ResourceCalls:
         with self._named(owned.key, "release") as what:
             self._call("unload", digest, _Call(plugin, what, lambda: _release(owned, value)))
         owned.let_go()
+
+    def call(self, plugin: str, digest: str, what: str, function: Callable[[], object]) -> None:
+        """Call a function that may call a plugin's code at the hand-over; raises ``PluginError``."""
+        self._call("load", digest, _Call(plugin, what, function, what))
 
     def _call(self, phase: Phase, digest: str, call: _Call) -> object:
         call.observed = lambda: self._step_observer(phase, call.name, digest)

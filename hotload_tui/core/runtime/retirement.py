@@ -21,6 +21,7 @@ from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, LedgerEntry, StepObserver, nobody
 from hotload_tui.core.primitives import get_ident, sleep
 from hotload_tui.core.runtime.context import LivePlugin, is_unfinished
+from hotload_tui.core.runtime.following import Followers
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.old_calls import OldCalls
 from hotload_tui.core.runtime.workers import Worker
@@ -243,6 +244,18 @@ class Retirer:
         gone.faults = tuple(replace(fault, generation=number) for fault in faults)
         gone.inside, gone.entries, gone.claimed = inside, entries, claimed
         return gone
+
+    def follow(self, live: LivePlugin, successor: LivePlugin) -> None:
+        """Let objects that calls of ``live`` have left in the state since the swap follow ``successor``."""
+        version = successor.context.version
+        assert version is not None
+
+        def follow() -> None:
+            Followers(live.state, version).follow(live.state.version)
+
+        error = self._error_of(successor.generation, follow, "adopt of an object in ctx.state")
+        if error is not None:
+            live.faults += (self._fault_of(live.name, error),)
 
     def call_endings(
         self, generation: Generation, ledger: Ledger, successor: Ledger | None = None

@@ -27,6 +27,7 @@ from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.model import StepObserver
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import KeptState, LivePlugin, PluginContext, StateMapping, is_unfinished
+from hotload_tui.core.runtime.following import Followers
 from hotload_tui.core.runtime.generation import Generation, Peer
 from hotload_tui.core.runtime.resources import KeptPorts
 from hotload_tui.core.runtime.retirement import Parting, Retirer, parts_of
@@ -165,6 +166,8 @@ class Load:
         if is_unfinished(returned):
             problem = f"{entry.function} returned a coroutine or generator, which nobody would run"
             raise RegisterError(self.name, f"{problem}; write: {entry.example}", file=file, line=line)
+        version = self._context.version
+        has_followers = version is not None and bool(Followers(self._state, version))
         ended = perf_counter()
         steps = (Step("execute", executed - started), Step("register", ended - executed))
         handlers = tuple(self._context.staged)
@@ -177,6 +180,7 @@ class Load:
             ended - started,
             self._ledger,
             steps,
+            has_followers=has_followers,
         )
 
     def end(self, error: BaseException | None = None) -> None:

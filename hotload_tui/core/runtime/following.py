@@ -1,0 +1,527 @@
+"""Objects in ``ctx.state`` follow their plugin: at the swap they get the classes of the new version.
+
+An object of one of the plugin's own classes would go on with the methods of the version that made it, and
+keep that version in memory. So the trial of a version finds these objects and the class of the same module
+and qualified name that each gets, and the swap assigns the classes, or none if one object cannot follow.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dis
+import enum
+import functools
+import inspect
+import operator
+import textwrap
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from types import FunctionType, MemberDescriptorType, MethodType, SimpleNamespace
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from hotload_tui.core.errors import HandleError, LoadError
+from hotload_tui.core.hooks.live import LiveVersion
+from hotload_tui.core.module_names import module_of_class
+
+_Attribute: TypeAlias = tuple[str, Callable[[], object]]
+"""The name of an attribute of a class's objects, and a function that makes its default value."""
+_NONE: Final = object()
+_PLAIN: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+_SHOWN: Final = 5  # objects that a fault names
+
+_set_class: Final[Callable[[object, type], None]] = object.__dict__["__class__"].__set__
+_set: Final = object.__setattr__
+
+
+class _Place(NamedTuple):
+    """Where an object is: in ``outer``, at ``text``."""
+
+    outer: _Place | None
+    text: str
+
+    def __str__(self) -> str:
+        texts, place = [self.text], self.outer
+        while place is not None:
+            texts.append(place.text)
+            place = place.outer
+        return "".join(["ctx.state", *reversed(texts)])
+
+
+class _Follower(NamedTuple):
+    """An object that follows."""
+
+    thing: object
+    old: type
+    new: type
+    filled: Mapping[str, object]
+    """The values of attributes that the new class has and the object does not."""
+
+
+_MakeCollection: TypeAlias = Callable[[type, list[object]], object]
+_Put: TypeAlias = Callable[[Any, Any, Any, Any], None]  # type: ignore[explicit-any] # each its own holder
+
+
+class _Change(NamedTuple):
+    """An object that another one replaces in its holder."""
+
+    put: _Put
+    holder: object
+    at: object
+    old: object
+    new: object
+
+    def do(self) -> None:
+        """Put the new object in the place of the old one."""
+        self.put(self.holder, self.at, self.old, self.new)
+
+    def undo(self) -> None:
+        """Put the old object back."""
+        self.put(self.holder, self.at, self.new, self.old)
+
+
+class _MisfitError(Exception):
+    """An object cannot follow; the text says why."""
+
+
+class Followers:
+    """The objects in a plugin's state that are of another version's classes, as a version finds them."""
+
+    def __init__(self, state: MutableMapping[str, object], version: LiveVersion) -> None:
+        """Find the objects; ``version`` is the one that they are to follow.
+
+        Raises:
+            LoadError: an object cannot follow; the error names it, and where it is.
+
+        """
+        self._state = state
+        self._version = version
+        self._found: list[_Follower] = []
+        self._changes: list[_Change] = []
+        self._classes: dict[type, type | None] = {}
+        self._added: dict[type, list[_Attribute]] = {}
+        self._seen: set[int] = set()
+        self._left: list[tuple[object, _Place]] = []
+        self._problems: list[str] = []
+        self._back: list[Callable[[], None]] = []
+        self._look()
+        if self._problems:
+            others = len(self._problems) - _SHOWN
+            more = [f"and {others} more"] if others > 0 else []
+            problems = "; ".join([*self._problems[:_SHOWN], *more])
+            raise LoadError(version.plugin, f"the state cannot follow the new version: {problems}")
+
+    def __bool__(self) -> bool:
+        return bool(self._found or self._changes)
+
+    def follow(self, old_version: int) -> None:
+        """Assign the new classes, and call ``adopt`` of each object that has it with ``old_version``.
+
+        Raises what ``adopt`` raises; ``go_back`` undoes everything.
+        """
+        for change in self._changes:  # first: it uses the slots of the old classes
+            self._back.append(change.undo)
+            change.do()
+        for thing, old, new, filled in self._found:
+            values = _own_values(thing)
+            before = None if values is None else dict(values)
+            self._back.append(functools.partial(_restore, thing, old, before))
+            _set_class(thing, new)
+            for name, value in filled.items():
+                _set(thing, name, value)
+        for follower in self._found:
+            if _adopts(follower.new):
+                cast("_Adopts", follower.thing).adopt(old_version)
+
+    def go_back(self) -> None:
+        """Give the objects the classes and attributes that they had before ``follow``."""
+        while self._back:
+            self._back.pop()()
+
+    # ---- finding the objects
+
+    def _look(self) -> None:
+        for key, value in [*self._state.items()]:
+            self._look_at(value, _Place(None, f"[{key!r}]"), _put_into_state, self._state, key)
+        while self._left:
+            self._look_into(*self._left.pop())
+
+    def _look_at(self, value: object, place: _Place, put: _Put, holder: object, at: object) -> None:
+        """Note the object at a place to look into it; if it cannot change itself, note what replaces it."""
+        new = self._current(value, place)
+        if new is not value:
+            self._changes.append(_Change(put, holder, at, value, new))
+
+    def _current(self, value: object, place: _Place) -> object:
+        """Return what is to be in the place of ``value``: itself, or a new one if it cannot change."""
+        kind = type(value)
+        if kind in _PLAIN or id(value) in self._seen:
+            return value
+        if issubclass(kind, enum.Enum):
+            return self._member(cast("enum.Enum", value), place)
+        if issubclass(kind, (tuple, frozenset)):
+            return self._copied(cast("tuple[object, ...]", value), kind, place)
+        self._seen.add(id(value))
+        self._left.append((value, place))
+        return value
+
+    def _copied(self, value: tuple[object, ...], kind: type, place: _Place) -> object:
+        """Return a tuple or frozenset with what is to be in the place of its items; if they stay, itself."""
+        items = [self._current(each, _Place(place, f"[{at}]")) for at, each in enumerate(value)]
+        new = self._successor(kind, place) or kind
+        if new is kind and all(map(operator.is_, items, value)):
+            return value
+        make = cast("_MakeCollection", tuple.__new__ if issubclass(kind, tuple) else frozenset.__new__)
+        copy = make(new, items)
+        if values := _own_values(value):
+            cast("dict[object, object]", _own_values(copy)).update(values)
+        return copy
+
+    def _member(self, value: enum.Enum, place: _Place) -> object:
+        kind = self._successor(type(value), place)
+        if kind is None:
+            return value
+        name = value._name_
+        members: Mapping[str, object] = vars(kind).get("_member_map_", {})
+        if name not in members:
+            self._problems.append(f"{place}: {kind.__qualname__} has no member {name}")
+        return members.get(name, value)
+
+    def _look_into(self, value: object, place: _Place) -> None:
+        kind = type(value)
+        if issubclass(kind, dict):
+            self._look_into_dict(cast("dict[object, object]", value), place, "[{!r}]")
+        elif issubclass(kind, (list, deque)):
+            for at, each in enumerate(_copy(value)):
+                self._look_at(each, _Place(place, f"[{at}]"), _put_into_list, value, at)
+        elif issubclass(kind, set):
+            for each in _copy(value):
+                self._look_at(each, _Place(place, f"{{{type(each).__name__}}}"), _put_into_set, value, None)
+        is_own = self._is_own(kind)
+        if is_own:
+            self._add(value, kind, place)
+        if is_own or kind is SimpleNamespace or "__dataclass_fields__" in vars(kind):
+            values = _own_values(value)
+            if values is not None:
+                self._look_into_dict(values, place, ".{}")
+            for name, slot in _slots(kind):
+                with contextlib.suppress(AttributeError):  # it has no value
+                    self._look_at(slot.__get__(value), _Place(place, f".{name}"), _put_into_slot, value, slot)
+
+    def _look_into_dict(self, values: dict[object, object], place: _Place, text: str) -> None:
+        keys: list[object] = []
+        current: list[object] = []
+        for key, each in list(dict.items(values)):
+            here = _Place(place, text.format(key) if type(key) is str else f"[{type(key).__name__}]")
+            self._look_at(each, here, _put_into_dict, values, key)
+            keys.append(key)
+            current.append(self._current(key, here))
+        if not all(map(operator.is_, keys, current)):
+            self._changes.append(_Change(_rename, values, None, keys, current))
+
+    # ---- the classes
+
+    def _is_own(self, kind: type) -> bool:
+        """Return whether a class belongs to the plugin, in any version."""
+        module = module_of_class(kind)
+        parent = self._version.parent
+        return type(module) is str and (module == parent or module.startswith(f"{parent}."))
+
+    def _successor(self, kind: type, place: _Place) -> type | None:
+        """Return the class that an object of another version's class gets; ``None`` for any other class."""
+        if kind not in self._classes:
+            self._classes[kind] = None
+            try:
+                self._classes[kind] = successor(kind, self._version)
+            except _MisfitError as problem:
+                self._problems.append(f"{place}: {problem}")
+        return self._classes[kind]
+
+    def _add(self, value: object, kind: type, place: _Place) -> None:
+        new = self._successor(kind, place)
+        if new is None:
+            return
+        if kind not in self._added:
+            before = _names_of(kind)
+            self._added[kind] = [(name, make) for name, make in _attributes(new) if name not in before]
+        try:
+            self._found.append(_Follower(value, kind, new, _missing(value, new, self._added[kind])))
+        except _MisfitError as problem:
+            self._problems.append(f"{place}: {problem}")
+
+
+class _Adopts:
+    def adopt(self, old_version: int) -> None:
+        """Bring an object of another version up to its new class."""
+
+
+def _adopts(kind: type) -> bool:
+    """Return whether a class has ``adopt(self, old_version)``; with another argument it is not for us."""
+    function = inspect.getattr_static(kind, "adopt", None)
+    return type(function) is FunctionType and "version" in "".join(function.__code__.co_varnames[1:2])
+
+
+def successor(kind: type, version: LiveVersion) -> type | None:
+    """Return the class that ``version`` has in the place of an own class of another version, or ``None``.
+
+    Raises:
+        _MisfitError: there is none, or objects of the one cannot become objects of the other.
+
+    """
+    module = module_of_class(kind)
+    parent = version.parent
+    if type(module) is not str or not (module == parent or module.startswith(f"{parent}.")):
+        return None
+    if version.is_own(kind):
+        return None
+    names = tuple(kind.__qualname__.split("."))
+    if "<locals>" in names:
+        raise _MisfitError(
+            f"{_title(kind)} is defined inside a function, where another version has no such class"
+        )
+    try:
+        new = version.find(module[len(parent) + 1 :], names)
+    except HandleError:
+        raise _MisfitError(f"{module}.{kind.__qualname__} is not defined any more") from None
+    if not issubclass(type(new), type):
+        raise _MisfitError(f"{module}.{kind.__qualname__} is not a class any more")
+    found = cast("type", new)
+    if not issubclass(kind, enum.Enum) and (problem := _clash(kind, found)):
+        raise _MisfitError(problem)
+    return found
+
+
+def current_method(function: object, version: LiveVersion | None) -> object:
+    """Return a bound method of the class that its object gets at the swap; any other object as it is.
+
+    ``register`` of a new version finds objects in ``ctx.state`` that have their old classes still.
+    """
+    if type(function) is not MethodType or version is None:
+        return function
+    with contextlib.suppress(_MisfitError):  # the trial fails for it
+        new = successor(type(function.__self__), version)
+        name = getattr(function.__func__, "__name__", "")
+        found = None if new is None else inspect.getattr_static(new, name, None)
+        if type(found) is FunctionType:
+            return MethodType(found, function.__self__)
+    return function
+
+
+def _title(kind: type) -> str:
+    return kind.__qualname__.replace(".<locals>", "")
+
+
+def _clash(old: type, new: type) -> str:
+    """Return why objects of a class cannot become objects of another one; empty if they can."""
+    if [*map(_slot_name, _slots(old))] != [*map(_slot_name, _slots(new))]:
+        return f"{_title(new)}.__slots__ changed"
+    base = next(each for each in new.__mro__ if not each.__flags__ & _HEAP_TYPE)
+    if not issubclass(old, base):
+        return f"{_title(new)} extends {base.__qualname__} now"
+    if (old.__basicsize__, old.__itemsize__, old.__dictoffset__ != 0, old.__weakrefoffset__ != 0) != (
+        new.__basicsize__, new.__itemsize__, new.__dictoffset__ != 0, new.__weakrefoffset__ != 0
+    ):  # fmt: skip
+        return f"{_title(new)} keeps its values in another way (__slots__ or another base class)"
+    return ""
+
+
+_HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class statement created the type
+
+
+def _slots(kind: type) -> list[tuple[str, MemberDescriptorType]]:
+    """Return the ``__slots__`` of a class and its bases, sorted by name."""
+    own = [each for each in kind.__mro__ if each.__flags__ & _HEAP_TYPE]
+    found = [(name, part) for each in own for name, part in vars(each).items()]
+    return sorted(
+        [(name, part) for name, part in found if type(part) is MemberDescriptorType], key=lambda pair: pair[0]
+    )
+
+
+def _slot_name(pair: tuple[str, MemberDescriptorType]) -> str:
+    return pair[0]
+
+
+# ---- attributes that only the new class gives its objects
+
+
+def _missing(thing: object, new: type, added: list[_Attribute]) -> dict[str, object]:
+    """Return the values of the attributes that were ``added`` to objects of ``new``, and ``thing`` has not.
+
+    Raises:
+        _MisfitError: a value is not known, and the class has no ``adopt``.
+
+    """
+    values: dict[str, object] = {}
+    unknown = []
+    for name, make in added:
+        if inspect.getattr_static(thing, name, _NONE) is not _NONE:
+            continue
+        try:
+            values[name] = make()
+        except _MisfitError:
+            unknown.append(name)
+    if unknown and not _adopts(new):
+        names = ", ".join(unknown)
+        raise _MisfitError(
+            f"{_title(new)} has the new attribute {names} without a default;"
+            " write: def adopt(self, old_version) -> None: ..."
+        )
+    return values
+
+
+def _is_declared(kind: type) -> bool:
+    """Return whether a class declares the attributes of its objects, for dataclasses, attrs or pydantic."""
+    names = {name for each in kind.__mro__ for name in vars(each)}
+    return not names.isdisjoint(("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__"))
+
+
+def _attributes(kind: type) -> Iterator[_Attribute]:
+    """Yield the attributes that a class gives its objects."""
+    known = vars(kind)
+    if "__attrs_attrs__" in known:
+        for each in known["__attrs_attrs__"]:
+            factory = getattr(each.default, "factory", _NONE)
+            takes_self = factory is not _NONE and each.default.takes_self
+            is_value = factory is _NONE and type(each.default).__name__ != "_Nothing"
+            yield each.name, _made(_NONE if takes_self else factory, each.default if is_value else _NONE)
+    elif isinstance(known.get("__pydantic_fields__"), dict):
+        for name, each in known["__pydantic_fields__"].items():
+            make = functools.partial(each.get_default, call_default_factory=True)
+            yield name, _unknown if each.is_required() else make
+    elif _is_declared(kind):
+        import dataclasses
+
+        for field in dataclasses.fields(kind):
+            has_factory = field.default_factory is not dataclasses.MISSING
+            has_value = field.default is not dataclasses.MISSING
+            yield (
+                field.name,
+                _made(field.default_factory if has_factory else _NONE, field.default if has_value else _NONE),
+            )
+    else:
+        for each in kind.__mro__:
+            for name, value, function in _assignments(each):
+                yield name, functools.partial(_evaluated, value, function)
+
+
+def _made(factory: object, value: object) -> Callable[[], object]:
+    if factory is not _NONE:
+        return cast("Callable[[], object]", factory)
+    return _unknown if value is _NONE else lambda: value
+
+
+def _unknown() -> object:
+    raise _MisfitError
+
+
+def _names_of(kind: type) -> set[str]:
+    """Return the names of the attributes that a class gives its objects, although its source may be gone."""
+    fields = {name for name, _ in _attributes(kind) if _is_declared(kind)}
+    return fields | {
+        str(each.argval)
+        for function in map(_init_of, kind.__mro__)
+        if function is not None
+        for each in dis.get_instructions(function)
+        if each.opname == "STORE_ATTR"
+    }
+
+
+def _init_of(kind: type) -> FunctionType | None:
+    function = vars(kind).get("__init__")
+    return function if type(function) is FunctionType and function.__code__.co_argcount else None
+
+
+def _assignments(kind: type) -> Iterator[tuple[str, ast.expr, FunctionType]]:
+    """Yield the assignments to attributes at the top level of a class's own ``__init__``."""
+    function = _init_of(kind)
+    if function is None:
+        return
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError, TypeError):  # made by other code, without a source
+        return
+    this = function.__code__.co_varnames[0]
+    for line in getattr(tree.body[0], "body", ()):
+        if not isinstance(line, (ast.Assign, ast.AnnAssign)) or line.value is None:
+            continue
+        for target in line.targets if isinstance(line, ast.Assign) else [line.target]:
+            if not (isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name)):
+                continue
+            if target.value.id == this:
+                is_private = target.attr.startswith("__") and not target.attr.endswith("__")
+                prefix = f"_{kind.__name__.lstrip('_')}" if is_private else ""
+                yield prefix + target.attr, line.value, function
+
+
+def _evaluated(value: ast.expr, function: FunctionType) -> object:
+    parameters = inspect.signature(function).parameters.values()
+    names = {each.name: each.default for each in parameters if each.default is not each.empty}
+    unknown = {
+        *function.__code__.co_varnames,
+        *function.__code__.co_cellvars,
+        *function.__code__.co_freevars,
+    } - names.keys()
+    used = {each.id for each in ast.walk(value) if isinstance(each, ast.Name)}
+    bound = {each.arg for each in ast.walk(value) if isinstance(each, ast.arg)}
+    if (used - bound) & unknown:
+        raise _MisfitError
+    code = compile(ast.Expression(value), function.__code__.co_filename, "eval")
+    return eval(code, function.__globals__, names)  # noqa: S307 - the plugin's own code, as in its __init__
+
+
+# ---- changes
+
+
+def _own_values(thing: object) -> dict[object, object] | None:
+    """Return the ``__dict__`` of an object, or ``None``."""
+    try:
+        values = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return None
+    return cast("dict[object, object]", values) if type(values) is dict else None
+
+
+def _restore(thing: object, kind: type, before: Mapping[object, object] | None) -> None:
+    _set_class(thing, kind)
+    values = _own_values(thing)
+    if values is not None and before is not None:
+        values.clear()
+        values.update(before)
+
+
+def _copy(values: object) -> list[object]:
+    """Return the items of a collection that other threads may change."""
+    while True:
+        with contextlib.suppress(RuntimeError):  # it has changed meanwhile
+            return list(cast("list[object]", values))
+
+
+def _put_into_state(state: MutableMapping[str, object], key: str, _: object, new: object) -> None:
+    state[key] = new
+
+
+def _put_into_dict(values: dict[object, object], key: object, _: object, new: object) -> None:
+    dict.__setitem__(values, key, new)
+
+
+def _put_into_list(values: list[object], at: int, old: object, new: object) -> None:
+    if at < len(values) and values[at] is old:  # else it has moved meanwhile
+        values[at] = new
+
+
+def _put_into_set(values: set[object], _: object, old: object, new: object) -> None:
+    if old in values:
+        values.discard(old)
+        values.add(new)
+
+
+def _put_into_slot(thing: object, slot: MemberDescriptorType, _: object, new: object) -> None:
+    slot.__set__(thing, new)
+
+
+def _rename(values: dict[object, object], _: object, old: list[object], new: list[object]) -> None:
+    """Exchange keys, and keep the order."""
+    names = dict(zip(old, new, strict=True))
+    items = {names.get(key, key): value for key, value in dict.items(values)}
+    dict.clear(values)
+    dict.update(values, items)
