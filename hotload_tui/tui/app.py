@@ -70,6 +70,8 @@ class ConsoleApp(OrderedApp):
     async def on_event(self, event: events.Event) -> None:
         """Process an event; keep the user's input in its order until all panes of the screen exist."""
         is_input = isinstance(event, (events.InputEvent, events.Paste)) and not event.is_forwarded
+        if is_input and not isinstance(event, events.MouseMove):
+            self._console.follow.note_use()
         if not is_input or not (self._held or self._is_incomplete()):
             await super().on_event(event)
             return

@@ -134,6 +134,21 @@ COMMANDS: Final = (
         Entry("view: problems only", "or everything again"),
     ),
     Command(
+        "follow.toggle",
+        _key("follow_new", "F", "show new faults at once, or only mark them"),
+        Entry("view: follow new faults", "show them at once, or only mark their rows"),
+    ),
+    Command(
+        "follow.go next",
+        _key("next_problem", "N", "go to the next problem"),
+        Entry("error: next problem", "select its plugin and open the Error tab"),
+    ),
+    Command(
+        "follow.go previous",
+        _key("last_problem", "P", "go to the previous problem"),
+        Entry("error: previous problem", "select its plugin and open the Error tab"),
+    ),
+    Command(
         "filters.toggle_kept", entry=Entry("view: keep this filter", "for the next time, or not any more")
     ),
     Command(

@@ -24,6 +24,7 @@ from hotload_tui.tui import keys
 from hotload_tui.tui.actions import Actions, HostControls
 from hotload_tui.tui.dialogs import AskNameScreen, HelpScreen, key_lines
 from hotload_tui.tui.filters import Filters
+from hotload_tui.tui.follow import Follow
 from hotload_tui.tui.framework import Punctual
 from hotload_tui.tui.lifecycle import Shutdown, Startup
 from hotload_tui.tui.programs import Copyable, hand_out, hand_over, keep_copy, open_editor
@@ -96,6 +97,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         self.startup = Startup(
             host.get("start"), self.requests, self._status, self.set_timer, ended=self._show_started
         )
+        self.follow = Follow(self, self.selection, self._status, clock, knows_first=self.startup.is_ready)
         self._news = News(clock)
         self.workbench = Workbench(
             self._stored,
@@ -228,6 +230,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         if self.startup.is_ready:
             self.workbench.follow(message.events)
         self._report(message)
+        self.follow.take_new()
         self.selection.choose_made()
 
     def _report(self, message: FactsRead) -> None:
@@ -316,8 +319,22 @@ class ConsoleScreen(Punctual, Screen[None]):
 
     async def on_plugin_table_opened(self) -> None:
         """Open the Overview tab, or the Error tab if the plugin has a fault."""
-        plugin = self.selection.plugin
-        await self.open_tab("error" if plugin and plugin.fault else "overview")
+        await self.open_tab(_first_tab(self.selection.plugin))
+
+    @property
+    def is_typed_into(self) -> bool:
+        """Whether an input line has the focus or a dialog is open."""
+        return self.app.screen is not self or isinstance(self.focused, Input)
+
+    def show_problem(self, plugin: PluginStatus) -> None:
+        """Select a plugin and open its Error tab, or its Overview if it has no fault.
+
+        The focus stays in its pane.
+        """
+        self.selection.choose(plugin.name)
+        self._reveal("detail")
+        # A first read may precede the row of tabs.
+        self.call_after_refresh(self._tabs.open, _first_tab(plugin), takes_focus=False)
 
     def on_tabbed_content_tab_activated(self) -> None:
         """Show the filter of the tab that was opened."""
@@ -443,3 +460,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         """Restore a maximised pane that hides the pane ``name``."""
         if self._maximised not in ("", name):
             self._restore()
+
+
+def _first_tab(plugin: PluginStatus | None) -> str:
+    return "error" if plugin and plugin.fault else "overview"

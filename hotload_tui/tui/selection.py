@@ -51,6 +51,11 @@ class Selection:
         return self._plugins.get(self._table.chosen)
 
     @property
+    def shown(self) -> tuple[PluginStatus, ...]:
+        """The plugins in the table's rows, in their order."""
+        return self._table.plugins
+
+    @property
     def closeup(self) -> CloseUp:
         """The details of the selected plugin; empty until they have been read."""
         plugin, closeup = self.plugin, self._closeup

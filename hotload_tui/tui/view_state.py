@@ -57,6 +57,11 @@ SORTS: Final = tuple(_SORTS)
 """The columns by which the table can be sorted; the first is the default."""
 
 
+def is_problem(plugin: PluginStatus) -> bool:
+    """Return whether a plugin has a fault, or does not run as its source says."""
+    return plugin.fault is not None or plugin.state in _TROUBLED
+
+
 class Arrangement(NamedTuple):
     """The table's filter and order."""
 
@@ -91,7 +96,7 @@ class Arrangement(NamedTuple):
         return f"No problems in {number} plugins: ! shows all of them."
 
     def _shows(self, plugin: PluginStatus) -> bool:
-        if self.problems and plugin.fault is None and plugin.state not in _TROUBLED:
+        if self.problems and not is_problem(plugin):
             return False
         return all(_matches(plugin, word.casefold()) for word in self.filter.split())
 

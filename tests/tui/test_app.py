@@ -83,6 +83,7 @@ async def test_what_fails_at_the_start_is_no_news(workspace: Workspace) -> None:
 
     async with console(manager, workspace.root, start=start, stop=manager.stop) as it:
         await it.until(lambda: "? new" in it.row("bad"))
+        await it.press("F")  # a fault that comes to the screen by itself has no mark
         go.set()
         await it.until(lambda: "starting" not in it.text and "FAIL" in it.row("bad"))
         assert it.row("bad").startswith("! FAIL")

@@ -259,10 +259,13 @@ class DetailTabs(Vertical):
         """The content of the visible tab."""
         return self._panes[self.active or self._first]
 
-    async def open(self, name: str) -> None:
-        """Show a tab and focus it."""
+    async def open(self, name: str, *, takes_focus: bool = True) -> None:
+        """Show a tab; focus it if it ``takes_focus``, or if the focus is in another tab."""
         await self.fill()
+        takes_focus |= self.has_focus_within
         self._content.active = name
+        if not takes_focus:
+            return
         # Set the focus at once: the next key may have arrived already and is meant for this tab.
         with self.prevent(TabPane.Focused):  # it would arrive after the next key and revert the key's tab
             self.screen.set_focus(self._content_of(name))

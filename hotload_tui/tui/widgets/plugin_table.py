@@ -182,6 +182,11 @@ class PluginTable(RowTable):
             self.choose(self.chosen if self.chosen not in gone else self._next_to_chosen(list(before)))
             self.on_data_table_row_highlighted()
 
+    @property
+    def plugins(self) -> tuple[PluginStatus, ...]:
+        """The plugins of the rows, in their order."""
+        return tuple(self._shown.values())
+
     def _next_to_chosen(self, before: list[str]) -> str:
         """Return the plugin to choose instead of a removed one: the next plugin, or else the previous one."""
         at = before.index(self.chosen)
@@ -191,6 +196,7 @@ class PluginTable(RowTable):
         """Put the cursor on a plugin if the table shows it."""
         if name in self._shown:
             self.move_cursor(row=self.get_row_index(name), animate=False)
+            self.on_data_table_row_highlighted()  # the next key may be meant for this plugin
 
     def text_to_copy(self) -> str:
         """Return the path and the digest of the chosen plugin."""

@@ -178,6 +178,8 @@ class StatusLine(Widget):
     """The work under way besides watching; empty if there is none."""
     trouble: reactive[str] = reactive("")
     """The problem of the host, of the first scan or of the last read; empty if there is none."""
+    follows: reactive[bool] = reactive(True)
+    """Whether new faults come to the screen by themselves."""
     filtered: reactive[str] = reactive("")
     """The active filters; empty if there are none."""
     newest: reactive[str] = reactive("")
@@ -220,6 +222,7 @@ class StatusLine(Widget):
                 yield self._watching(snapshot)
             place = clean_line(host.breakpoint, 60)
             yield Content.styled(f"B: breakpoint at {place}" if place else "", "bold reverse")
+        yield Content("" if self.follows else "follow off")
         yield Content.styled(self.filtered, "bold reverse")
         yield Content.styled(clean_line(self.trouble), "bold $text-error")
         yield Content.styled(self.busy, "italic")
