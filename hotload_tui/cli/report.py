@@ -18,7 +18,7 @@ from hotload_tui.core.model import (
     PluginStatus,
     release_advice,
 )
-from hotload_tui.tui.text import own_causes
+from hotload_tui.tui.chain import own_causes
 
 _FRAMES: Final = 8  # maximum number of the plugin's frames that are shown; older ones are cut
 _COLUMNS: Final = ("STATE", "PLUGIN", "GEN", "DIGEST", "COMPILE", "LOAD", "HOOKS")

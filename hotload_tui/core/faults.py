@@ -11,16 +11,18 @@ import contextvars
 import difflib
 import itertools
 import linecache
+import os
 import re
 import shlex
 import site
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.abc import InspectLoader
 from pathlib import Path
 from time import time as clock  # a plugin can replace it
-from types import FrameType, MemberDescriptorType, ModuleType, TracebackType
+from types import CodeType, FrameType, MemberDescriptorType, ModuleType, TracebackType
 from typing import Final, Literal, TypeAlias, TypeGuard, TypeVar, cast
 
 from msgspec.structs import replace
@@ -538,7 +540,7 @@ def _trace_lines(fault: Fault) -> Iterator[str]:
         index = frame.line - frame.first_line
         if 0 <= index < len(frame.lines):
             yield f"    {frame.lines[index].strip()}"
-    yield f"{fault.type}: {fault.message}"
+    yield f"{fault.printed_type}: {fault.message}"
     yield from fault.notes
 
 
@@ -561,17 +563,19 @@ class _Describer:
         self._at = clock()
         self._seen: set[int] = set()
         self._lines: dict[tuple[int, str], list[str]] = {}
+        self._folders: tuple[str, ...] = ()
         self._questions = _Questions()
 
     def describe(self, error: BaseException, relation: _Relation) -> Fault:
         self._seen.add(id(error))
-        traces, frames_left_out = _shortened(list(_traces(trace_in(error))))
-        frames = [self._frame(trace) for trace in traces]
+        traces, left_out = _shortened(list(_traces(trace_in(error))))
+        self._folders += tuple({*map(self._folder, traces)} - {"", *self._folders})
+        frames = _counted([self._frame(trace) for trace in traces], left_out)
         place = self._place_of(error)
         causes, is_cut = self._causes(error)
         notes = [*notes_of(error)]
-        if frames_left_out:
-            notes.append(f"{frames_left_out} frames of a deep recursion are left out")
+        if left_out:
+            notes.append(f"{len(left_out)} frames of a deep recursion are left out")
         if is_cut:
             notes.append("more exceptions belong to this one; they are left out")
         return Fault(
@@ -585,7 +589,14 @@ class _Describer:
             causes=causes,
             relation=relation,
             missing_module=missing_module(error),
+            module=self._printed_module(type(error)),
         )
+
+    def _printed_module(self, kind: type) -> str:
+        """Return the module that Python prints before a class; authors know their classes without it."""
+        module = _module_name(kind)
+        is_known = module in ("builtins", "__main__") or module.startswith((self._prefix, f"{_PACKAGE}."))
+        return "" if is_known else encodable(module)
 
     def _causes(self, error: BaseException) -> tuple[tuple[Fault, ...], bool]:
         """Return the faults that led to an exception, and whether some are left out."""
@@ -617,7 +628,7 @@ class _Describer:
         return Frame(
             file=encodable(_real_file(code.co_filename) if owner == "plugin" else code.co_filename),
             line=line,
-            function=code.co_qualname,
+            function=_function_name(code),
             owner=owner,
             end_line=end_line,
             column=_characters(failing, column),
@@ -628,10 +639,22 @@ class _Describer:
         )
 
     def _owner(self, frame: FrameType) -> Owner:
-        if _module_of(frame).startswith(self._prefix):
-            return "plugin"
         file = frame.f_code.co_filename
+        if _module_of(frame).startswith(self._prefix) or file.startswith(self._folders):
+            return "plugin"
         return "library" if file.startswith(("<frozen", *_LIBRARIES)) else "host"
+
+    def _folder(self, trace: TracebackType) -> str:
+        """Return the folder of the plugin whose module a frame belongs to, with a slash; empty for others.
+
+        Code that a template engine has made from a file in this folder belongs to the plugin.
+        """
+        name, file = _module_of(trace.tb_frame), dict.get(trace.tb_frame.f_globals, "__file__")
+        if not name.startswith(self._prefix) or type(file) is not str:
+            return ""
+        plugin, *modules = name.removeprefix(self._prefix).split(".")
+        folder = next((each for each in Path(file).parents if re.sub(r"\W", "_", each.name) == plugin), None)
+        return f"{folder}{os.sep}" if folder and modules else ""
 
     def _lines_of(self, frame: FrameType, owner: Owner) -> list[str]:
         """Return the source of a frame; for a plugin, the source as it was loaded."""
@@ -714,10 +737,29 @@ def _module_of(frame: FrameType) -> str:
     return name if type(name) is str else ""
 
 
-def _shortened(traces: list[TracebackType]) -> tuple[list[TracebackType], int]:
+def _shortened(traces: list[TracebackType]) -> tuple[list[TracebackType], list[TracebackType]]:
+    """Return the oldest and the newest frames of a traceback, and the frames between them."""
     if len(traces) <= _OLDEST + _NEWEST:
-        return traces, 0
-    return traces[:_OLDEST] + traces[-_NEWEST:], len(traces) - _OLDEST - _NEWEST
+        return traces, []
+    return traces[:_OLDEST] + traces[-_NEWEST:], traces[_OLDEST:-_NEWEST]
+
+
+def _counted(frames: list[Frame], left_out: list[TracebackType]) -> list[Frame]:
+    """Return the frames, each with the number of frames at the same place that are left out."""
+    places = Counter(
+        (encodable(_real_file(trace.tb_frame.f_code.co_filename)), trace.tb_lineno) for trace in left_out
+    )
+    counted = []
+    for frame in frames[::-1]:
+        more = places.pop((_real_file(frame.file), frame.line), 0)
+        counted.append(replace(frame, repeats=1 + more) if more else frame)
+    return counted[::-1]
+
+
+def _function_name(code: CodeType) -> str:
+    """Return the qualified name of a function; the short name of code that a template engine has renamed."""
+    whole, name = code.co_qualname, code.co_name
+    return whole if whole == name or whole.endswith(f".{name}") else encodable(name)
 
 
 def _position(trace: TracebackType) -> tuple[int, int, int, int]:

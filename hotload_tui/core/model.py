@@ -106,6 +106,8 @@ class Frame(Struct, frozen=True):
     """Line number of ``lines[0]``."""
     locals: tuple[tuple[str, str], ...] = ()
     """Names of local variables with short, safe representations of their values; secrets are masked."""
+    repeats: int = 1
+    """How many frames of a deep recursion this one stands for: itself, and equal ones that are left out."""
 
 
 class Fault(Struct, frozen=True):
@@ -133,6 +135,13 @@ class Fault(Struct, frozen=True):
     """The hook point that was called; empty in all other phases."""
     arguments: tuple[str, ...] = ()
     """Short representations of the call's arguments, those by name as ``name=value``; secrets are masked."""
+    module: str = ""
+    """Module of the class; empty for a built-in class and for a class of a plugin or of hotload."""
+
+    @property
+    def printed_type(self) -> str:
+        """The name of the exception's class as Python prints it: ``KeyError``, ``re.error``."""
+        return f"{self.module}.{self.type}" if self.module else self.type
 
     @property
     def is_running(self) -> bool:

@@ -11,11 +11,12 @@ from textual.screen import ModalScreen
 from hotload_tui.core.api import ManagerApi, roll_back
 from hotload_tui.core.config_files import Resolved
 from hotload_tui.core.model import Plan, PluginState, PluginStatus
+from hotload_tui.tui.chain import failing_file, failing_line
 from hotload_tui.tui.dialogs import AskNameScreen, ConfirmScreen, PlanScreen, SettingsScreen
 from hotload_tui.tui.programs import Debug
 from hotload_tui.tui.requests import Requests
 from hotload_tui.tui.selection import Selection
-from hotload_tui.tui.text import clean_line, count, failing_file, failing_line
+from hotload_tui.tui.text import clean_line, count
 from hotload_tui.tui.widgets.error_view import LINES, FailureReport
 from hotload_tui.tui.widgets.log_view import LogBook
 

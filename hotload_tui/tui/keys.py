@@ -222,9 +222,10 @@ LOG: Final[list[BindingType]] = [
 ]
 ERROR: Final[list[BindingType]] = [
     *WIDE,
-    _key("locals", "v", "show or hide local variables", "toggle_locals", shown=True),
-    _key("next_frame", "right_square_bracket", "next frame or cause", "next_frame(1)", label="Next"),
-    _key("last_frame", "left_square_bracket", "previous frame or cause", "next_frame(-1)", label="Before"),
+    _key("edit", "e", "open $VISUAL or $EDITOR, at the failing line", "edit_frame", shown=True),
+    _key("locals", "v", "show or hide the frame's local variables", "toggle_locals", shown=True),
+    _key("next_frame", "right_square_bracket", "move the cursor to the next frame", "next_frame(1)"),
+    _key("last_frame", "left_square_bracket", "move the cursor to the previous frame", "next_frame(-1)"),
     _key(
         "frames",
         "x",

@@ -20,7 +20,8 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import HotloadError, NoHostError
 from hotload_tui.core.events import AnyEvent, HostLost, HostReached, HostStalled
 from hotload_tui.core.model import HistoryEntry, LogLine, PluginDetail, PluginStatus, Snapshot
-from hotload_tui.tui.text import clean_line, failing_file
+from hotload_tui.tui.chain import failing_file
+from hotload_tui.tui.text import clean_line
 
 READ_INTERVAL: Final = 0.05
 """Seconds between two reads."""

@@ -33,6 +33,7 @@ from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.text import clean, clean_line
 from hotload_tui.tui.view_state import ViewStore
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
+from hotload_tui.tui.widgets.error_view import ErrorView
 from hotload_tui.tui.widgets.history_view import HistoryView, Timeline
 from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogBook, LogView
@@ -308,6 +309,10 @@ class ConsoleScreen(Punctual, Screen[None]):
     def on_hooks_view_call_typed(self, message: HooksView.CallTyped) -> None:
         """Call the hook point."""
         self.workbench.call(message.call, is_pinned=message.is_pinned)
+
+    def on_error_view_edit_wanted(self, message: ErrorView.EditWanted) -> None:
+        """Open the editor at a frame of the Error tab."""
+        self.edit(Path(message.file), message.line)
 
     def on_history_view_wanted(self, message: HistoryView.Wanted) -> None:
         """Roll back to an earlier generation."""

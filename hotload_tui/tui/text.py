@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from hotload_tui.core.model import Fault, Frame, PluginStatus
-
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 LONGEST_LINE: Final = 2000
 """The maximum number of characters shown of one line; a line of a megabyte would stall the layout."""
@@ -111,66 +109,3 @@ def is_wanted(text: str, wanted: str) -> bool:
     """Return whether ``text`` contains ``wanted`` (casefolded), or for ``!text``, does not contain it."""
     folded = text.casefold()
     return wanted[1:] not in folded or wanted == "!" if wanted.startswith("!") else wanted in folded
-
-
-def failing_file(status: PluginStatus) -> str:
-    """Return the plugin's file to open first, relative to the plugin's folder."""
-    return _own_place(status)[0]
-
-
-def failing_line(status: PluginStatus, disk: str | None) -> int:
-    """Return the line of ``failing_file`` to open: its number on disk now, if the file has changed since."""
-    _, place = _own_place(status)
-    if place is None:
-        return 1
-    return (line_now(place, disk) if disk is not None else None) or place.line or 1
-
-
-def _own_place(status: PluginStatus) -> tuple[str, Frame | None]:
-    """Return the fault's file and frame; the entry without a frame, if the fault is not in the plugin."""
-    place = status.fault.place if status.fault else None
-    own, folder = Path(status.path).absolute(), status.folder.absolute()
-    file = Path(place.file).absolute() if place else folder
-    if place is None or file == folder or not file.is_relative_to(own):
-        return status.entry, None
-    return file.relative_to(folder).as_posix(), place
-
-
-def line_now(place: Frame, disk: str) -> int | None:
-    """Return the failing line's number in the text on disk; ``None`` if the text does not contain it."""
-    index = place.line - place.first_line
-    if not 0 <= index < len(place.lines):
-        return None
-    wanted = place.lines[index]
-    lines = disk.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    found = [number for number, line in enumerate(lines, 1) if line == wanted]
-    return min(found, key=lambda number: abs(number - place.line), default=None)
-
-
-def moved_text(fault: Fault, disk: str | None) -> str:
-    """Return a message if the failing line has moved or gone since the failure, else an empty text."""
-    place = fault.place
-    if place is None or disk is None or not place.lines:
-        return ""
-    now = line_now(place, disk)
-    if now is None:
-        return f"the file has changed since: it no longer contains the text of line {place.line}"
-    return "" if now == place.line else f"the file has changed since: line {place.line} is line {now} now"
-
-
-def own_causes(fault: Fault) -> tuple[Fault, ...]:
-    """Return a fault's causes without echoes: an error that was reported twice is one error."""
-    causes: list[Fault] = []
-    for cause in fault.causes:
-        causes.extend(own_causes(cause) if _is_echo(cause, fault) else (cause,))
-    return tuple(causes)
-
-
-def _is_echo(cause: Fault, fault: Fault) -> bool:
-    if cause.relation != "context" or (cause.type, cause.message) != (fault.type, fault.message):
-        return False
-    return _spot(cause) == _spot(fault)
-
-
-def _spot(fault: Fault) -> tuple[str, int]:
-    return (fault.place.file, fault.place.line) if fault.place else ("", 0)

@@ -1,6 +1,7 @@
 import linecache
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import msgspec
@@ -20,6 +21,7 @@ from tests.waiting import PATIENCE
 def raised_by(source: str, file: str = "<plugin>") -> Fault:
     """Run ``source`` as a plugin's module, call its function ``go``, and return the fault."""
     module = ModuleType("hotplug.greet.g1_0.plugin")
+    module.__file__ = file
     exec(compile(source, file, "exec"), module.__dict__)
     try:
         module.go()
@@ -128,6 +130,26 @@ def test_an_exception_that_is_its_own_cause_ends() -> None:
     assert fault.causes[0].causes == ()
 
 
+def test_code_made_from_a_file_of_the_plugin_has_that_file_as_its_source(tmp_path: Path) -> None:
+    """A frame of a template is the plugin's, with the template's lines; that of another's template is not."""
+    template, foreign = tmp_path / "greet" / "page.html", tmp_path / "library" / "page.html"
+    for file in (template, foreign):
+        file.parent.mkdir()
+        file.write_text("<html>\n{{ user }}\n")
+    source = (
+        "def go():\n"
+        "    def render(file, then):\n"
+        "        code = compile('\\n' + then, file, 'exec').replace(co_name='block')\n"
+        "        exec(code, {'__name__': file, 'foreign': render})\n"
+        f"    render({str(template)!r}, \"foreign({str(foreign)!r}, '1 / 0')\")\n"
+    )
+    fault = raised_by(source, str(template.with_name("plugin.py")))
+    found = {frame.file: (frame.owner, frame.lines[frame.line - frame.first_line]) for frame in fault.frames}
+    assert found[str(template)] == ("plugin", "{{ user }}")
+    assert found[str(foreign)] == ("host", "{{ user }}")
+    assert fault.frames[-1].function == "block", "the name that the engine gives it"
+
+
 def test_endless_chains_and_groups_are_cut() -> None:
     """A fault of a chain or group of thousands of exceptions is cut, and a note says so."""
     chain = raised_by(
@@ -151,6 +173,19 @@ def test_a_deep_recursion_is_shortened() -> None:
     assert len(fault.frames) == 60
     assert "frames of a deep recursion are left out" in fault.notes[-1]
     assert [frame for frame in fault.frames if frame.function == "go"][-1].line == 2
+    left_out = int(fault.notes[-1].split()[0])
+    assert sum(frame.repeats for frame in fault.frames) == 60 + left_out
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [("import re\ndef go(): re.compile('(')\n", "re.error"), ("def go(): {}[1]\n", "KeyError"),
+     ("class Own(Exception): pass\ndef go(): raise Own\n", "Own"),
+     ("import json\ndef go(): json.loads('')\n", "json.decoder.JSONDecodeError")],
+)  # fmt: skip
+def test_the_name_of_an_exception_is_that_which_python_prints(source: str, shown: str) -> None:
+    """An exception has its module before its name, but not a built-in one, and not one of a plugin."""
+    assert raised_by(source).printed_type == shown
 
 
 @pytest.mark.parametrize(

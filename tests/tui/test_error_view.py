@@ -219,19 +219,51 @@ DEEP = (
 )
 
 
-async def test_brackets_walk_through_the_frames(workspace: Workspace, run: Run) -> None:
-    """The bracket keys go to the next and the previous frame, and say so at either end."""
+async def test_brackets_walk_through_the_frames(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bracket keys move the cursor from frame to frame, and say so at either end.
+
+    ``y`` copies the frame under the cursor, and ``e`` opens the editor there.
+    """
     workspace["deep"] = DEEP
+    mark, editor = workspace.root / "opened", workspace.root / "code"
+    editor.write_text(f'#!/bin/sh\necho "$@" > {mark}.new && mv {mark}.new {mark}\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.until(lambda: "! FAIL" in it.row("deep"))
         await it.press("2", "left_square_bracket")
         await it.toasted("first frame")
-        await it.press("right_square_bracket", "right_square_bracket")
-        await it.until(lambda: "in f11" in it.text and "in f12" not in it.text)
+        await it.press("right_square_bracket")
+        await it.until(lambda: "▶ plugins/deep/plugin.py:46 in f11" in it.text and "in f12" not in it.text)
+        await it.press("y")
+        copied = "ZeroDivisionError: division by zero\nplugins/deep/plugin.py:46 in f11\n"
+        await it.until(lambda: it.app.clipboard.startswith(copied))
+        assert "> 46 |     return f12()\n" in it.app.clipboard
+        await it.press("e")
+        await it.until(lambda: mark.exists() and mark.read_text().endswith("/plugins/deep/plugin.py:46\n"))
         await it.press("left_square_bracket")
         await it.shows("in f12")
         await it.press("G", "right_square_bracket")
         await it.toasted("last frame")
+
+
+async def test_the_failing_line_is_on_the_screen_whatever_stands_above(
+    workspace: Workspace, run: Run
+) -> None:
+    """With a message, notes and causes above it, the root cause's own line is visible at 80x24."""
+    message = "".join(f"line {number}\\n" for number in range(9))
+    workspace["bad"] = CAUSES.replace('value = read("{")', 'value = read("x")').replace(
+        "return json.loads(text)",
+        f"""error = ValueError('{message}')
+        error.add_note('one')
+        error.add_note('two')
+        raise error""",
+    )
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await opened(it, "bad", "! FAIL")
+        await it.shows("plugin.py:11 in read", "> 11 |         raise error", "^^^^^^^^^^^")
 
 
 async def test_a_click_on_a_place_opens_the_editor_there(

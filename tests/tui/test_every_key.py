@@ -144,8 +144,11 @@ def cursor(is_there: Callable[[int, int], bool]) -> See:
 
 
 def opened(_: Console) -> bool:
-    """Return whether the editor was started."""
-    return Path(os.environ["OPENED"]).exists()
+    """Return whether the editor was started since the last look."""
+    mark = Path(os.environ["OPENED"])
+    was_there = mark.exists()
+    mark.unlink(missing_ok=True)
+    return was_there
 
 
 def palette(it: Console) -> bool:
@@ -176,6 +179,7 @@ OWN = {
             *TEXT,
             *SIDEWAYS,
             Key("frames", shown("decoder.py"), ("x",)),
+            Key("edit", opened),
             Key("locals", inside(r"text = '"), ("v",), before=("right_square_bracket",)),
             Key("next_frame", scrolled, ("left_square_bracket",)),
             Key("last_frame", no(scrolled), before=("right_square_bracket",)),

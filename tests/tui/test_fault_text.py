@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+import pytest
+from msgspec.structs import replace
 
 from hotload_tui.core.model import Fault, Frame, PluginState, PluginStatus
-from hotload_tui.tui.text import failing_file, failing_line, moved_text
+from hotload_tui.tui.chain import failing_file, failing_line, moved_text
 from hotload_tui.tui.widgets.error_view import FaultOptions, fault_text
 
 STATUS = PluginStatus("p", PluginState.FAIL, "/project/plugins/p")
 OPTIONS = FaultOptions(Path("/project"))
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def frame(line: str, column: int = -1, end: int = -1, owner: str = "plugin", number: int = 7) -> Frame:
@@ -141,3 +146,100 @@ def test_an_error_that_was_reported_twice_is_shown_once() -> None:
     assert "KeyError: 'k'" in shown
     other = Fault("load", "p", "E", "m", 0.0, frames=(frame("y = (", number=9),), relation="context")
     assert text(fault(place, causes=(other,))).count("E: m") == 2
+
+
+def chained(relation: Literal["cause", "context"], raising: str = "raise PluginError() from error") -> Fault:
+    """Return a ``PluginError`` in place of a ``KeyError``, both of one function of the plugin."""
+    key = Fault("hook", "p", "KeyError", "'EUR'", 0.0, frames=(frame("RATES[c]", 0, 8),), relation=relation)
+    library = frame("run()", owner="library")
+    return Fault(
+        "hook", "p", "PluginError", "no rate", 0.0, frames=(library, frame(raising, number=9)), causes=(key,)
+    )
+
+
+@pytest.mark.parametrize("relation", ["cause", "context"])
+def test_the_root_cause_comes_first(relation: Literal["cause", "context"]) -> None:
+    """The first line shows the chain, then come the root cause and its frame, then what it has caused."""
+    broken = chained(relation)
+    shown = text(broken)
+    assert shown[:2] == ["PluginError ← KeyError: 'EUR'", "KeyError: 'EUR'"]
+    order = [
+        next(index for index, line in enumerate(shown) if part in line)
+        for part in ("plugin.py:7", "the above", "PluginError: no rate", "plugin.py:9", "1 frame of the host")
+    ]
+    assert order == sorted(order)
+    status = PluginStatus("p", PluginState.FAIL, "/project/plugins/p", fault=broken)
+    assert failing_line(status, None) == 7
+
+
+def test_an_exception_that_was_handled_when_other_code_failed_comes_last() -> None:
+    """If a call in an ``except`` block fails, that call is the line to fix, and no cause stands before it."""
+    shown = text(chained("context", raising="return convert(c)"))
+    assert shown[0] == "PluginError: no rate"
+    assert shown.index("while this was being handled") > shown.index("> 9 | return convert(c)")
+
+
+def test_exceptions_that_only_libraries_have_seen_are_one_line() -> None:
+    """Below the root cause, exceptions without a frame of the plugin are named in one line until ``x``."""
+    inner: tuple[Fault, ...] = ()
+    for kind in ("OSError", "RetryError", "ConnectionError"):
+        own = (frame("get()"),) if kind == "ConnectionError" else ()
+        frames = (*own, frame("raise", owner="library"))
+        inner = (Fault("hook", "p", kind, kind, 0.0, frames=frames, causes=inner, relation="cause"),)
+    shown = text(inner[0])
+    assert shown[:2] == ["ConnectionError ← RetryError ← OSError: OSError", "OSError: OSError"]
+    assert "RetryError and 2 frames of the host and libraries folded (x shows)" in shown
+    assert "RetryError: RetryError" not in shown
+    assert "RetryError: RetryError" in text(inner[0], OPTIONS._replace(folded=False))
+
+
+def test_the_members_of_a_group_come_before_its_own_frames() -> None:
+    """Below the message of a group come its members with their frames, then the line that raised it."""
+    members = (Fault("load", "p", "KeyError", "1", 0.0, frames=(frame("boom()"),), relation="member"),)
+    shown = text(fault(frame("raise", number=9), causes=members, message="all (1 sub-exception)"))
+    assert shown[0] == "E: all (1 sub-exception)"
+    assert shown.index("> 7 | boom()") < shown.index("the group") < shown.index("> 9 | raise")
+
+
+def test_a_long_message_is_folded() -> None:
+    """Of a message or note of more than ten lines, three are shown until ``x``; ten are shown at once."""
+    long, short = ("\n".join(map(str, range(number))) for number in (11, 10))
+    assert text(fault(message=long))[:4] == ["E: 0", "1", "2", "… 8 more lines (x shows)"]
+    assert "10" in text(fault(message=long), OPTIONS._replace(folded=False))
+    assert "9" in text(fault(message=short))
+    assert text(replace(fault(), notes=(long,)))[1:5] == ["0", "1", "2", "… 8 more lines (x shows)"]
+
+
+def test_repeated_frames_are_one() -> None:
+    """Frames of a recursion are one frame with their number, also if several functions take turns."""
+    one, other = frame("one()"), frame("other()", number=9)
+    shown = text(fault(replace(one, repeats=240), *[one] * 59))
+    assert [line for line in shown if "plugin.py:7" in line] == [f"plugins/p/plugin.py:7 in f  {TIMES} 299"]
+    shown = text(fault(other, *[one, other] * 20))
+    assert [line for line in shown if "plugin.py" in line] == [
+        f"plugins/p/plugin.py:9 in f  {TIMES} 20",
+        f"plugins/p/plugin.py:7 in f  {TIMES} 20",
+        "plugins/p/plugin.py:9 in f",
+    ]
+    assert not any(TIMES in line for line in text(fault(one, one)))
+
+
+def test_code_that_is_cut_is_marked() -> None:
+    """If a failing expression goes on below the last line shown, a line says so, and ``x`` shows the rest."""
+    lines = ("f(", *map(str, range(9)), ")")
+    long = Frame("/project/plugins/p/plugin.py", 1, "f", "plugin", end_line=11, lines=lines)
+    assert "    … 6 more lines of this expression (x shows them)" in text(fault(long))
+    assert not any("more line" in line for line in text(fault(long), OPTIONS._replace(folded=False)))
+    cut = replace(long, lines=lines[:8])
+    assert any(
+        "3 more lines of this expression" in line for line in text(fault(cut), OPTIONS._replace(folded=False))
+    )
+
+
+def test_the_cursor_shows_the_locals_of_its_frame_alone() -> None:
+    """A sign marks the frame under the cursor, and only this frame shows its local variables."""
+    first, second = (replace(frame("x"), locals=((name, "1"),), function=name) for name in ("one", "two"))
+    shown = text(fault(first, second), OPTIONS._replace(locals=True, cursor=1))
+    assert "▶ plugins/p/plugin.py:7 in one" in shown
+    assert "    one = 1" in shown
+    assert "    two = 1" not in shown

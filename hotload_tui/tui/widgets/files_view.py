@@ -10,8 +10,9 @@ from textual.content import Content
 
 from hotload_tui.core.model import FileDigest, PluginDetail
 from hotload_tui.tui import keys
+from hotload_tui.tui.chain import first_frame, line_now
 from hotload_tui.tui.requests import SourcePair
-from hotload_tui.tui.text import NO_PLUGIN, clean_line, clean_lines, count, line_now
+from hotload_tui.tui.text import NO_PLUGIN, clean_line, clean_lines, count
 from hotload_tui.tui.widgets.panes import DetailFacts, TextPane
 
 
@@ -207,7 +208,7 @@ class SourceView(TextPane):
         """Return the failing line's number; 0 in a text that did not fail, even if it has an equal line."""
         status = self.facts.status
         fault = status.fault if status else None
-        place = fault.place if fault else None
+        place = first_frame(fault) if fault else None
         if status is None or fault is None or place is None or place.owner != "plugin":
             return 0
         if not on_disk and not (fault.is_running and fault.generation in (0, status.generation)):
