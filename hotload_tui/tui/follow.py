@@ -64,17 +64,19 @@ class Follow:
         """Record that the user has pressed a key, clicked or scrolled."""
         self._used_at = self._clock()
 
-    def take_new(self) -> None:
-        """Show the oldest fault that is new since the last call."""
+    def take_new(self) -> str:
+        """Show the oldest fault that is new since the last call; return its plugin, or an empty text."""
         new = [plugin for plugin in self._selection.plugins if self._is_new(plugin)]
         is_first, self._is_first = self._is_first, False
         if not new or is_first or not self._may_show():
-            return
+            return ""
         new = [plugin for plugin in new if plugin in self._selection.shown]  # the filter is the user's wish
         oldest = min(new, key=lambda plugin: plugin.fault.at if plugin.fault else 0.0, default=None)
-        if oldest is not None:
-            self._shown, self._shown_at = oldest.name, self._clock()
-            self._screen.show_problem(oldest)
+        if oldest is None:
+            return ""
+        self._shown, self._shown_at = oldest.name, self._clock()
+        self._screen.show_problem(oldest)
+        return oldest.name
 
     def _is_new(self, plugin: PluginStatus) -> bool:
         if plugin.fault is None:

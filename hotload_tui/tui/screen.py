@@ -231,19 +231,19 @@ class ConsoleScreen(Punctual, Screen[None]):
         if self.startup.is_ready:
             self.workbench.follow(message.events)
         self._report(message)
-        self.follow.take_new()
         self.selection.choose_made()
 
     def _report(self, message: FactsRead) -> None:
-        """Show toasts about the events; the loads of the start are on the screen already."""
+        """Follow a new fault, and show toasts about the events; the loads of the start are no news."""
+        plugin = self.selection.plugin
+        read = plugin.name if plugin and self._tabs.active == "error" else ""
+        followed = self.follow.take_new()
         if self._has_facts:
-            plugin = self.selection.plugin
-            read = plugin.name if plugin and self._tabs.active == "error" else ""
             events = [event for event in message.events if event.at > self.startup.ready_at]
             for event in events:
                 if isinstance(event, HostReached):
                     self.say(event.describe())
-            self.say(self._news.add(events, read), bad=self._news.is_bad)
+            self.say(self._news.add(events, read, followed), bad=self._news.is_bad)
         self._has_facts = True
 
     def _arrange(self) -> None:

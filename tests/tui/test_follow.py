@@ -77,6 +77,7 @@ async def test_a_new_fault_comes_to_the_screen_unless_the_user_is_at_work(desk: 
         line = await desk.save_bad("banana")
         await it.shows(line)
         assert it.chosen == "banana"
+        assert it.toasts == ["banana failed"], "the reason is on the screen"
         assert isinstance(it.main.focused, PluginTable)
         await it.press("1", "0", "k")
         scroll = events.MouseScrollDown(it.main, 5, 5, 0, 1, 0, shift=False, meta=False, ctrl=False)

@@ -104,10 +104,11 @@ class News:
         """Whether the line reports a failure."""
         return any(verb == _FAILED for verb, _ in self._latest.values())
 
-    def add(self, events: Iterable[AnyEvent], reading: str = "") -> str:
+    def add(self, events: Iterable[AnyEvent], reading: str = "", followed: str = "") -> str:
         """Return the line with these events; empty if none of them is news.
 
-        A fault of the plugin ``reading`` is no news: the user is reading it.
+        A fault of the plugin ``reading`` is no news: the user is reading it. That of the plugin ``followed``
+        comes to the screen by itself, where its reason would hide it.
         """
         news = [found for event in events if (found := _news_of(event, reading))]
         if not news:
@@ -117,7 +118,7 @@ class News:
             self._latest = {}
         for name, verb, reason in news:
             self._latest.pop(name, None)  # only the last event of a plugin counts
-            self._latest[name] = verb, reason
+            self._latest[name] = verb, "" if name == followed and verb == _FAILED else reason
         return self._line()
 
     def _line(self) -> str:
