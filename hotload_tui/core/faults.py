@@ -7,6 +7,7 @@ Everything else is read without running code of the object's class or of its met
 
 from __future__ import annotations
 
+import codecs
 import contextvars
 import difflib
 import itertools
@@ -306,7 +307,7 @@ def _has_line(text: str, fault: Fault) -> bool:
 
 
 def notes_of(error: BaseException) -> Iterator[str]:
-    """Yield the exception's notes, the nearest name if one was not found, and how to install a module."""
+    """Yield the exception's notes, and hints: the nearest name, an encoding, how to install a module."""
     notes = dict.get(_ERROR["__dict__"].__get__(error), "__notes__")
     if type(notes) is list:
         yield from (encodable(note[:_MESSAGE]) for note in notes if type(note) is str)
@@ -314,8 +315,36 @@ def notes_of(error: BaseException) -> Iterator[str]:
     nearest = difflib.get_close_matches(wanted, names, n=1) if wanted else []
     if nearest:
         yield f"Did you mean: '{encodable(nearest[0])}'?"
+    if encoding := _encoding_of(error):
+        yield f'The bytes can be read as {encoding}: pass encoding="{encoding}"'
     if module := missing_module(error):
         yield install_advice(module)
+
+
+_SAMPLE: Final = 1 << 16  # bytes that are tried
+_MARKS: Final = (
+    *((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")),
+    *((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")),
+)
+
+
+def _encoding_of(error: BaseException) -> str:
+    """Return an encoding in which bytes that could not be decoded are text; empty if they seem to be none."""
+    found, tried = (_field(error, UnicodeDecodeError, name) for name in ("object", "encoding"))
+    if type(found) is not bytes or type(tried) is not str:
+        return ""
+    sample = found[:_SAMPLE]
+    marked = next((name for mark, name in _MARKS if sample.startswith(mark)), "")
+    for name in (marked,) if marked else ("utf-8", "cp1252", "latin-1"):
+        if name == tried.lower().replace("_", "-"):
+            continue
+        try:
+            text = codecs.getincrementaldecoder(name)().decode(sample)
+        except (UnicodeError, LookupError):
+            continue
+        if all(character.isprintable() or character in "\t\n\r\f\ufeff" for character in text):
+            return name
+    return ""
 
 
 def _looked_for(error: BaseException) -> tuple[str, Iterable[str]]:

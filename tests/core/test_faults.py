@@ -130,6 +130,20 @@ def test_an_exception_that_is_its_own_cause_ends() -> None:
     assert fault.causes[0].causes == ()
 
 
+@pytest.mark.parametrize(
+    ("data", "encoding", "hint"),
+    [("naïve café".encode("cp1252"), "utf-8", "cp1252"), ("naïve".encode(), "ascii", "utf-8"),
+     ("naïve".encode("utf-16"), "utf-8", "utf-16"),
+     (b"\xef\xbb\xbf" + "naïve".encode(), "ascii", "utf-8-sig"),
+     (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "utf-8", "")],
+)  # fmt: skip
+def test_bytes_that_cannot_be_decoded_name_an_encoding(data: bytes, encoding: str, hint: str) -> None:
+    """A ``UnicodeDecodeError`` suggests an encoding in which the bytes are text, and none for other bytes."""
+    fault = raised_by(f"def go():\n    {data!r}.decode({encoding!r})\n")
+    assert fault.type == "UnicodeDecodeError"
+    assert fault.notes == ((f'The bytes can be read as {hint}: pass encoding="{hint}"',) if hint else ())
+
+
 def test_code_made_from_a_file_of_the_plugin_has_that_file_as_its_source(tmp_path: Path) -> None:
     """A frame of a template is the plugin's, with the template's lines; that of another's template is not."""
     template, foreign = tmp_path / "greet" / "page.html", tmp_path / "library" / "page.html"
