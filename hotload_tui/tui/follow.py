@@ -26,8 +26,11 @@ class FollowAccess(Protocol):
     def is_typed_into(self) -> bool:
         """Whether an input line has the focus or a dialog is open."""
 
-    def show_problem(self, plugin: PluginStatus) -> None:
-        """Select a plugin and open its Error tab, or its Overview if it has no fault."""
+    async def open_problem(self, plugin: PluginStatus) -> None:
+        """Open the Error tab of the selected plugin, or its Overview if it has no fault."""
+
+    def open_soon(self, plugin: PluginStatus) -> None:
+        """Do the same as soon as the row of tabs is there."""
 
     def say(self, text: str, *, bad: bool = False) -> None:
         """Show a toast; do nothing for an empty text."""
@@ -75,7 +78,8 @@ class Follow:
         if oldest is None:
             return ""
         self._shown, self._shown_at = oldest.name, self._clock()
-        self._screen.show_problem(oldest)
+        self._selection.choose(oldest.name)
+        self._screen.open_soon(oldest)
         return oldest.name
 
     def _is_new(self, plugin: PluginStatus) -> bool:
@@ -102,13 +106,14 @@ class Follow:
             else "New faults only mark their rows; N goes to the next one."
         )
 
-    def go(self, way: str) -> None:
+    async def go(self, way: str) -> None:
         """Go to the ``next`` or the ``previous`` problem in the table, at its end to the other end."""
         rows = self._selection.shown[:: 1 if way == "next" else -1]
         at = rows.index(self._selection.plugin) + 1 if self._selection.plugin in rows else 0
         problem = next(filter(is_problem, (*rows[at:], *rows[:at])), None)
         if problem is not None:
-            self._screen.show_problem(problem)
+            self._selection.choose(problem.name)
+            await self._screen.open_problem(problem)
         elif hidden := sum(map(is_problem, self._selection.plugins)):
             self._screen.say(f"The filter hides {count(hidden, 'problem')}: esc in the table clears it.")
         else:

@@ -331,15 +331,14 @@ class ConsoleScreen(Punctual, Screen[None]):
         """Whether an input line has the focus or a dialog is open."""
         return self.app.screen is not self or isinstance(self.focused, Input)
 
-    def show_problem(self, plugin: PluginStatus) -> None:
-        """Select a plugin and open its Error tab, or its Overview if it has no fault.
-
-        The focus stays in its pane.
-        """
-        self.selection.choose(plugin.name)
+    async def open_problem(self, plugin: PluginStatus) -> None:
+        """Open the Error tab of the selected plugin, or its Overview if it has no fault; keep the focus."""
         self._reveal("detail")
-        # A first read may precede the row of tabs.
-        self.call_after_refresh(self._tabs.open, _first_tab(plugin), takes_focus=False)
+        await self._tabs.open(_first_tab(plugin), takes_focus=False)
+
+    def open_soon(self, plugin: PluginStatus) -> None:
+        """Do the same after the next refresh: the first read may precede the row of tabs."""
+        self.call_after_refresh(self.open_problem, plugin)
 
     def on_tabbed_content_tab_activated(self) -> None:
         """Show the filter of the tab that was opened."""

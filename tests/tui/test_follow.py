@@ -8,6 +8,7 @@ import pytest
 from textual import events
 
 from hotload_tui.tui.follow import AWAY, BURST
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.conftest import Running, Workspace, answering
 from tests.tui.console import Console, Run, console
@@ -135,7 +136,9 @@ async def test_n_and_p_go_from_problem_to_problem(desk: Desk) -> None:
             await it.shows(lines[name])
             assert it.chosen == name
             assert isinstance(it.main.focused, PluginTable)
-        await it.press("slash", *"banana", "enter", "N")
+        await it.type("N", "7")
+        await it.until(lambda: it.main.query_one(DetailTabs).active == "hooks" and it.chosen == "cherry")
+        await it.press("0", "slash", *"banana", "enter", "N")
         await it.toasted("The filter hides 2 problems")
 
 
