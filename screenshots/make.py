@@ -105,7 +105,10 @@ class StillManager(HotloadManager):
 
     def log(self, since: int = 0) -> tuple[LogLine, ...]:
         """Return the log, every line at noon."""
-        return tuple(replace(line, at=NOON, text=_still_text(line)) for line in super().log(since))
+        return tuple(
+            replace(line, at=NOON, text=_still_text(line), brief=re.sub(r"[\d.]+ ms", "1.5 ms", line.brief))
+            for line in super().log(since)
+        )
 
 
 def _still(status: PluginStatus) -> PluginStatus:

@@ -71,7 +71,7 @@ def test_a_saved_file_goes_live(project: Path, console: Terminal) -> None:
     """An edit by sed makes a new generation, and calls return the new result."""
     assert call(project, "greet", "Ada") == "Hello, Ada"
     subprocess.run(["sed", "-i", "s/Hello/Goodbye/", "plugins/greet/plugin.py"], cwd=project, check=True)
-    console.wait_for(lambda screen: "loaded generation 2" in screen)
+    console.wait_for(lambda screen: "greet 1 → 2" in screen)
     assert call(project, "greet", "Ada") == "Goodbye, Ada"
 
 
@@ -118,7 +118,7 @@ def test_keys_disable_rebuild_and_quit(project: Path, console: Terminal) -> None
     console.press("d")
     console.wait_for(lambda screen: "+ ok" in row(screen, "greet"))
     console.press("r")
-    console.wait_for("loaded generation 3")
+    console.wait_for("greet 2 → 3")
     console.press("q")
     assert console.wait_for_exit() == 0
 

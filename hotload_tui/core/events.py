@@ -55,6 +55,10 @@ class Event(Struct, frozen=True, tag_field="kind", tag=True):
         """Return the event as one line, without the name of its plugin."""
         return self.text.format(self=self)
 
+    def brief(self) -> str | None:
+        """Return the line for a reader who wants no details, empty for no line; ``None`` means the whole."""
+        return None
+
 
 class PluginEvent(Event, frozen=True, tag=True):
     """An event about one plugin."""
@@ -66,6 +70,9 @@ class PluginDiscovered(PluginEvent, frozen=True, tag=True):
     """A new plugin directory was found."""
 
     text: ClassVar[str] = "found"
+
+    def brief(self) -> str:  # noqa: D102 - as Event
+        return ""
 
 
 class PluginRemoved(PluginEvent, frozen=True, tag=True):
@@ -107,6 +114,9 @@ class PluginCompiled(PluginEvent, frozen=True, tag=True):
         parts = "; ".join(part for part in (files, in_words(self.steps)) if part)
         return f"compiled {self.digest[:_SHORT]} in {self.seconds * 1000:.1f} ms ({parts})"
 
+    def brief(self) -> str:  # noqa: D102 - as Event
+        return ""
+
 
 class ArtifactRejected(PluginEvent, frozen=True, tag=True):
     """An artifact was damaged, foreign or unreadable, and was built again."""
@@ -126,12 +136,26 @@ class PluginLoaded(PluginEvent, frozen=True, tag=True):
     steps: tuple[Step, ...] = ()
     """Duration of each step: execute, register, hand over (of resources and workers), and swap. One swap can
     contain several plugins. The gap is the time without a live version, with ``reload = "replace"``."""
+    previous: int = 0
+    """The number of the generation that this one replaced; 0 if none was live."""
+    changed: int = 0
+    """Number of files that differ from the replaced generation; without one, of all files."""
+    compile_seconds: float = 0.0
+    """Duration of the build; 0 if the artifact existed already."""
 
     def describe(self) -> str:  # noqa: D102 - as Event
         points = ", ".join(f"{place.point}:{place.priority}" for place in self.points) or "no hook points"
         loaded = f"loaded generation {self.generation} ({self.digest[:_SHORT]})"
         steps = f" ({in_words(self.steps)})" if self.steps else ""
         return f"{loaded} in {self.seconds * 1000:.1f} ms: {points}{steps}"
+
+    def brief(self) -> str:  # noqa: D102 - as Event
+        milliseconds = (self.compile_seconds + self.seconds) * 1000
+        took = f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms"  # noqa: PLR2004
+        files = f"{self.changed} file{'s' * (self.changed != 1)}" if self.changed else "no file"
+        if self.previous:
+            return f"{self.previous} → {self.generation}  {took}  {files} changed"
+        return f"loaded generation {self.generation}  {took}  {files}"
 
 
 class PluginFailed(PluginEvent, frozen=True, tag=True):
@@ -203,6 +227,10 @@ class PluginRetired(PluginEvent, frozen=True, tag=True):
         parts += [f"undone: {', '.join(undone)}"] if undone else []
         parts += [f"left: {', '.join(left)}"] if left else []
         return "; ".join(parts)
+
+    def brief(self) -> str | None:  # noqa: D102 - as Event
+        is_gone = self.memory == "freed" and all(entry.outcome == "undone" for entry in self.ledger)
+        return "" if is_gone else None
 
 
 class PluginOld(PluginEvent, frozen=True, tag=True):
@@ -395,11 +423,13 @@ class HostLog:
         self._number = 0
         self._lock = threading.RLock()  # reentrant, because a finalizer may log at any moment
 
-    def add(self, at: float, level: Level, plugin: str, text: str) -> LogLine:
+    def add(self, at: float, level: Level, plugin: str, text: str, brief: str | None = None) -> LogLine:
         """Add a line, cut to 4096 characters, and return it."""
         with self._lock:
             self._number += 1
-            line = LogLine(self._number, at, level, plugin, encodable(text[:_LONGEST]))
+            line = LogLine(
+                self._number, at, level, plugin, encodable(text[:_LONGEST]), brief is not None, brief or ""
+            )
             self._lines.append(line)
         return line
 

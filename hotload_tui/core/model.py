@@ -413,6 +413,10 @@ class LogLine(Struct, frozen=True):
     plugin: str
     """The plugin that the line is from or about; empty for the host itself."""
     text: str
+    is_step: bool = False
+    """Whether the line is for a reader who wants the details of builds, loads and unloads."""
+    brief: str = ""
+    """The line for other readers, if ``is_step``; empty if there is none."""
 
 
 class HandlerCall(Struct, frozen=True):

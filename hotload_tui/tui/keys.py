@@ -219,6 +219,8 @@ LOG: Final[list[BindingType]] = [
     _key("follow", "f", "follow new lines, or stay", "toggle_follow"),
     _key("wrap", "w", "wrap long lines, or cut them", "toggle_wrap", shown=True),
     _key("timestamps", "t", "show or hide the time of each line", "toggle_stamps", label="Times"),
+    _key("steps", "v", "show or hide the steps of builds and loads", "toggle_steps", shown=True),
+    _key("level", "l", "all lines, warnings and errors, or errors only", "next_level", shown=True),
 ]
 ERROR: Final[list[BindingType]] = [
     *WIDE,

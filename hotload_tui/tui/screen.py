@@ -171,7 +171,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         state.theme = self.app.theme
         state.selected = self._table.chosen
         state.tab = self._tabs.active
-        state.wraps, state.stamped = log.wraps, log.stamped
+        state.wraps, state.stamped, state.steps, state.least = log.wraps, log.stamped, log.steps, log.least
         self._store.write(state)
 
     def unload(self, stop: Callable[[], None]) -> None:
@@ -343,6 +343,10 @@ class ConsoleScreen(Punctual, Screen[None]):
     def on_tabbed_content_tab_activated(self) -> None:
         """Show the filter of the tab that was opened."""
         self.call_after_refresh(self.filters.show)
+
+    def on_log_view_narrowed(self) -> None:
+        """Show the level of the log in the status line."""
+        self.filters.show()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter the pane while the user types."""

@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from rich.cells import cell_len, chop_cells
+
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 LONGEST_LINE: Final = 2000
 """The maximum number of characters shown of one line; a line of a megabyte would stall the layout."""
@@ -54,6 +56,39 @@ def clean_line(text: str, limit: int = LONGEST_LINE) -> str:
     if len(cut) <= limit:
         return line
     return f"{line[:limit]}… ({len(text):,} characters)"
+
+
+_PLACE: Final = re.compile(r"\(?[^\s():]*[./][^\s():]*:\d+\)?")
+"""A ``file:line``, perhaps in brackets."""
+
+
+def cut(text: str, room: int) -> str:
+    """Return one harmless line in at most ``room`` cells; what is left out is replaced by ``…``.
+
+    The first ``file:line`` in the line stays whole: the text before it is cut instead.
+    """
+    if cells(text) <= room:
+        return text
+    place = _PLACE.search(text)
+    if place is None or cells(text[: place.end()]) < room:
+        return f"{_head(text, room - 1)}…"
+    end = "…" if place.end() < len(text) else ""
+    left = room - 2 - cells(place[0] + end)
+    if left > 0:
+        return f"{_head(text, left)}… {place[0]}{end}"
+    inner = place[0].strip("()")
+    return f"…{inner[-max(1, room - 2) :]}…" if end or inner != place[0] else f"…{inner[1 - room :]}"
+
+
+def _head(text: str, room: int) -> str:
+    if text.isascii():
+        return text[: max(0, room)]
+    return next(iter(chop_cells(text, room)), "") if room > 0 else ""
+
+
+def cells(text: str) -> int:
+    """Return the number of cells that a line takes."""
+    return len(text) if text.isascii() else cell_len(text)  # cell_len's cache stays free for other text
 
 
 def clean_lines(text: str, limit: int = LONGEST_LINE) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from hotload_tui.core.model import PluginState, PluginStatus
+from hotload_tui.core.model import Level, PluginState, PluginStatus
 from hotload_tui.tui.calls import HookCall
 from hotload_tui.tui.text import clean_line
 
@@ -124,6 +124,9 @@ class ViewState(Struct, omit_defaults=True):
     tab: str = ""
     wraps: bool = False
     stamped: bool = True
+    steps: bool = False
+    least: Level = "debug"
+    """The lowest level of the lines in the Log tab."""
     earlier: list[HookCall] = []
     pinned: list[HookCall] = []
 

@@ -36,7 +36,7 @@ def test_closing_an_attached_console_leaves_the_host_alone(workspace: Workspace,
         console.wait_for(lambda screen: "+ ok" in screen and f"attached to {host.process.pid}" in screen)
         console.press("r")
         host.err.wait_for("greet: loaded generation 2")
-        console.wait_for("loaded generation 2")
+        console.wait_for("greet 1 → 2")
         workspace["greet"] = GREET + "x = (1 +\n"
         console.wait_for("~ STALE")
         console.press("q")

@@ -239,7 +239,7 @@ async def test_no_change_is_lost_on_a_machine_under_load(
         for generation in (2, 3):
             steps += 1000
             running.manager.rebuild("greet", force=True)
-            await it.shows(f"greet: loaded generation {generation}")
+            await it.shows(f"greet {generation - 1} → {generation}")
 
 
 @pytest.mark.parametrize("size", [(10, 3), (19, 4), (20, 5), (40, 10)], ids="{0[0]}x{0[1]}".format)

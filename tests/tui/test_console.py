@@ -61,7 +61,7 @@ async def test_what_could_not_be_read_is_read_again(workspace: Workspace, run: R
         await it.shows("RuntimeError: stumbled")
         api.is_sound = True
         await it.toasted("one reloaded")
-        await it.shows("one: loaded generation 2")
+        await it.shows("one 1 → 2")
         assert "stumbled" not in it.text
 
 

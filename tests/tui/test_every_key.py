@@ -194,6 +194,8 @@ OWN = {
             Key("follow", toast("Following new lines"), ("f",)),
             Key("wrap", inside(r"(?m)^[^\d\s]"), ("w",)),
             Key("timestamps", no(inside(r"\d\d:\d\d:\d\d")), ("t",)),
+            Key("steps", toast("With all steps"), ("v",)),
+            Key("level", toast("no debug lines"), ("l", "l", "l")),
         ),
     ),
     "SOURCE": Pane(

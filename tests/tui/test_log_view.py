@@ -5,9 +5,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from hotload_tui.core.model import LogLine
+from hotload_tui.tui.text import cells, cut
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
-from hotload_tui.tui.widgets.log_view import KEPT, STAMP, LogBook, LogRows
+from hotload_tui.tui.widgets.log_view import KEPT, STAMP, LogBook, LogLook, LogRows
 from tests.conftest import Workspace
 from tests.tui.console import Run, console
 from tests.tui.layout import text_of
@@ -112,6 +115,74 @@ async def test_lines_of_the_log_come_in_order_and_once(workspace: Workspace, run
         assert wanted.count("n=49;") == running.status("one").generation
 
 
+async def test_a_reload_is_one_line_and_v_shows_its_steps(workspace: Workspace, run: Run) -> None:
+    """A reload is one line with both generations, the time and the changed files; ``v`` shows the steps."""
+    workspace["greet"] = "def register(ctx): ..."
+    workspace.plugins.joinpath("greet/words.txt").write_text("Hello")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.press("3")
+        await it.shows("greet: loaded generation 1  ")
+        workspace["greet"] = "def register(ctx): pass"
+        workspace.plugins.joinpath("greet/words.txt").write_text("Bye")
+        running.manager.rebuild()
+        await it.until(lambda: bool(re.search(r"greet 1 → 2  [\d.]+ ms  2 files changed", it.text)))
+        assert "compiled" not in it.text
+        assert it.text.count("loaded generation") == 2  # in the tab and in the log below
+        await it.press("v")
+        await it.shows("greet: compiled", "greet: loaded generation 2 (")
+        await it.press("v")
+        await it.until(lambda: "compiled" not in it.text)
+        running.manager.rebuild("greet", force=True)
+        await it.until(lambda: bool(re.search(r"greet 2 → 3  [\d.]+ ms  no file changed", it.text)))
+
+
+async def test_l_chooses_the_lowest_level(workspace: Workspace, run: Run) -> None:
+    """``l`` hides lines below a level, names the level in the status line, and shows all lines at last."""
+    workspace["chatty"] = CHATTY
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        tab = it.main.query_one(DetailTabs)
+        await it.press("3")
+        await it.until(lambda: "loaded generation 1" in text_of(it, tab) and "warning" in text_of(it, tab))
+        await it.press("l", "l")
+        await it.shows("log warnings and errors")
+        await it.until(lambda: "a real warning" in text_of(it, tab) and "loaded" not in text_of(it, tab))
+        await it.press("l")
+        await it.until(lambda: "lines are errors only: l chooses the level" in text_of(it, tab))
+        await it.press("l")
+        await it.until(lambda: "loaded generation 1" in text_of(it, tab))
+        assert "log errors" not in it.text.splitlines()[0]
+
+
+@pytest.mark.parametrize("room", [20, 30, 34, 40, 60, 90, 200])
+def test_a_file_and_line_is_never_cut(room: int) -> None:
+    """A line that does not fit ends in ``…``, and its ``file:line`` is whole in every width that holds it."""
+    text = "12:00:00 ! stats: load failed: ValueError: no '日本' (plugins/stats/plugin.py:12); 1 stays live"
+    shown = cut(text, room)
+    assert cells(shown) <= room
+    assert "plugin.py:12" in shown
+    assert room < 30 or "plugins/stats/plugin.py:12" in shown
+    assert (shown == text) == (cells(text) <= room)
+    assert "…" in shown or shown == text
+    assert cut("word " * 20, 10) == "word word…"
+
+
+async def test_the_log_cuts_the_message_and_not_its_place(workspace: Workspace, run: Run) -> None:
+    """An error with a long message shows its file and line in the log and in the status line."""
+    workspace["bad"] = broken = f"raise ValueError({'long ' * 40!r})\ndef register(ctx): ..."
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.press("3")
+        await it.shows("load failed: ValueError")
+        workspace["bad"] = f"{broken}  # again"
+        running.manager.rebuild()
+        await it.until(lambda: "plugins/bad/plugin.py:1" in text_of(it, it.main.query_one(DetailTabs)))
+        await it.until(lambda: "bad/plugin.py:1" in it.text.splitlines()[0])
+        assert "no version is live" not in it.text
+        await it.press("w")
+        await it.shows("no version is live")
+
+
 async def test_w_wraps_lines_and_t_hides_their_times(workspace: Workspace, run: Run) -> None:
     """``w`` wraps long lines and ``t`` hides the times; a second press of both reverts that."""
     running = run(workspace.config())
@@ -154,7 +225,7 @@ def test_wrapped_rows_keep_pace_with_a_book_that_drops_lines() -> None:
     """Wrapped rows of dropped lines are removed, and wide characters are never split."""
     book = LogBook(lambda: 0.0)
     rows = LogRows(book)
-    rows.lay_out(width=10, stamped=False)
+    rows.lay_out(LogLook(width=10, stamped=False))
     book.add([LogLine(1, 0.0, "info", "", "日本語日本語")])
     rows.keep_pace()
     assert [rows[index].text for index in range(len(rows))] == ["  日本語日", "本語"]
@@ -174,6 +245,6 @@ def test_the_widest_row_is_known_however_rows_are_shown() -> None:
         ("", False, stamped - STAMP),
         ("本", False, stamped - STAMP - 1),
     ):
-        rows.lay_out(width=0, stamped=with_time, wanted=wanted)
+        rows.lay_out(LogLook(stamped=with_time, wanted=wanted))
         rows.keep_pace()
         assert rows.widest == widest

@@ -61,6 +61,10 @@ class StagedPlugin(Struct):
     """The version that was live until it left so that another one can be tried."""
     trial: LivePlugin | None = None
     """The successful trial, which goes live if the decision loads this plugin."""
+    previous: int = 0
+    """The number of the generation that the trial replaces; 0 if none is live."""
+    changed: int = 0
+    """Number of files of the trial that differ from those of the replaced generation."""
 
     @property
     def name(self) -> str:
@@ -112,11 +116,27 @@ class StagedPlugin(Struct):
             gap_seconds=perf_counter() - self.left.at if self.left else 0.0,
         )
 
-    def event(self, swap_seconds: float, gap_seconds: float) -> PluginLoaded:
-        """Return the event for the swap; ``swap_seconds`` is the duration for the whole batch."""
+    def compare(self, live: LivePlugin | None) -> None:
+        """Compare the trial with the version that it replaces, before the swap.
+
+        Only figures are kept: a reference to the replaced version would keep it in memory.
+        """
+        assert self.trial is not None
+        replaced = live.generation.artifact if live else None
+        self.previous = live.generation.number if live else 0
+        if self.left:
+            self.previous, replaced = self.left.status.generation, self.left.artifact
+        differing = _files(self.trial.generation.artifact) ^ (_files(replaced) if replaced else set())
+        self.changed = len({path for path, _ in differing})
+
+    def event(self, swap_seconds: float, status: PluginStatus) -> PluginLoaded:
+        """Return the event for the swap after which the plugin has ``status``.
+
+        ``swap_seconds`` is the duration for the whole batch.
+        """
         trial = self.trial
         assert trial is not None
-        gap = (Step("gap", gap_seconds),) if self.left else ()
+        gap = (Step("gap", status.gap_seconds),) if self.left else ()
         return PluginLoaded(
             trial.loaded_at,
             trial.name,
@@ -125,7 +145,15 @@ class StagedPlugin(Struct):
             trial.places,
             trial.load_seconds,
             (*trial.steps, Step("swap", swap_seconds), *gap),
+            self.previous,
+            self.changed,
+            status.compile_seconds,
         )
+
+
+def _files(artifact: Artifact) -> set[tuple[str, str]]:
+    """Return the path and the SHA-256 of each file."""
+    return {(member.path, member.sha256) for member in artifact.manifest.members}
 
 
 class Stager(ABC):

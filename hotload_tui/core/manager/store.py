@@ -124,14 +124,17 @@ class StatusStore:
             level: Level = "warning" if event.trouble else "info"
             self.write(level, "", f"watcher: {event.describe()}")
         elif isinstance(event, PluginEvent):
-            self.write(event.level, event.name, event.describe(), trace)
+            self.write(event.level, event.name, event.describe(), trace, event.brief())
 
-    def write(self, level: Level, plugin: str, text: str, trace: str = "") -> None:
-        """Add a line to the log and to the program's logging; ``trace`` goes to the latter only."""
+    def write(self, level: Level, plugin: str, text: str, trace: str = "", brief: str | None = None) -> None:
+        """Add a line to the log and to the program's logging.
+
+        ``trace`` goes to the program's logging only, and ``brief`` to the log only.
+        """
         text = encodable(text)  # the program may log to a UTF-8 file, which cannot hold every name
         line = f"{plugin}: {text}" if plugin else text
         self._tell_program(LEVELS[level], f"{line}\n{trace}" if trace else line)
-        self.collect(level, plugin, text)
+        self.collect(level, plugin, text, brief)
 
     def _tell_program(self, level: int, text: str) -> None:
         """Write to the program's logging; what a plugin has put in its way must not stop the engine."""
@@ -147,10 +150,10 @@ class StatusStore:
                 self._logging_problem = problem
                 self.collect("warning", raised_by(error, self._module_path), problem)
 
-    def collect(self, level: Level, plugin: str, text: str) -> None:
+    def collect(self, level: Level, plugin: str, text: str, brief: str | None = None) -> None:
         """Add a line that the program's logging already has."""
         now = clock()
-        self._bus.publish(LogWritten(now, self._log.add(now, level, plugin, text)))
+        self._bus.publish(LogWritten(now, self._log.add(now, level, plugin, text, brief)))
 
     def log(self, since: int) -> tuple[LogLine, ...]:
         """Return the kept lines with a number greater than ``since``."""

@@ -351,6 +351,8 @@ class Update(Stager):
         """Make the trials live, each after the plugins that it requires."""
         trials = [one.trial for one in ready if one.trial is not None]
         loader, builds = self.engine.loader, self.engine.builds
+        for one in ready:
+            one.compare(loader.live(one.name))
         with loader.reporting():
             began = perf_counter()
             loader.swap(trials)
@@ -373,7 +375,7 @@ class Update(Stager):
         if suspected != status.suspected:
             status = replace(status, suspected=suspected)
         self.engine.store.put(status)
-        self.engine.store.publish(one.event(seconds, status.gap_seconds))
+        self.engine.store.publish(one.event(seconds, status))
         if status.held:
             self.engine.store.publish_hold(status)
         elif status.fault is None:

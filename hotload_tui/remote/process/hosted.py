@@ -225,7 +225,9 @@ class HostedManager(Forwarder):
         for line in lines:
             if line.number > self._copied:
                 self._copied = line.number
-                own = self._log.add(line.at, line.level, line.plugin, line.text)
+                own = self._log.add(
+                    line.at, line.level, line.plugin, line.text, line.brief if line.is_step else None
+                )
                 self._bus.publish(LogWritten(line.at, own))
 
 

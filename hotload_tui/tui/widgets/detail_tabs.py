@@ -201,7 +201,9 @@ class DetailTabs(Vertical):
 
     def __init__(self, project: Path, book: LogBook, clock: Callable[[], float], state: ViewState) -> None:
         super().__init__(id="detail")
-        self.log_view = LogView(book, wraps=state.wraps, stamped=state.stamped)
+        self.log_view = LogView(
+            book, wraps=state.wraps, stamped=state.stamped, steps=state.steps, least=state.least
+        )
         self.hooks = HooksView()
         self._facts = DetailFacts()
         self._filling = asyncio.Lock()

@@ -6,23 +6,26 @@ import os
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
-from rich.cells import cell_len, chop_cells
+from rich.cells import chop_cells
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from hotload_tui.core.model import LogLine
+from hotload_tui.core.events import LEVELS
+from hotload_tui.core.model import Level, LogLine
 from hotload_tui.tui import keys
 from hotload_tui.tui.framework import Punctual, take_room
-from hotload_tui.tui.text import clean_line, clean_lines, clock_time, is_wanted
+from hotload_tui.tui.text import cells, clean_line, clean_lines, clock_time, cut, is_wanted
 from hotload_tui.tui.widgets.panes import DetailPane
 
 KEPT: Final = 50_000
@@ -37,8 +40,10 @@ _GLYPHS: Final = {"debug": ".", "info": " ", "warning": "~", "error": "!"}
 class LogEntry(Struct, frozen=True, gc=False):
     """One line for the screen, already cleaned."""
 
-    level: str
+    level: Level
     text: str
+    is_step: bool = False
+    """Whether the line is a detail of a build, a load or an unload."""
 
 
 class LogBook:
@@ -50,11 +55,11 @@ class LogBook:
         """The prefix of paths inside the project; without it, they fit into a line."""
         self._entries: deque[LogEntry] = deque(maxlen=KEPT)
         self._readers: list[Callable[[], None]] = []
-        self._unfinished = {"info": "", "warning": ""}
+        self._unfinished: dict[Level, str] = {"info": "", "warning": ""}
         self.written = 0
         """The number of lines ever added, including dropped lines."""
-        self.widest = 0
-        """The width in cells of the longest line ever added."""
+        self.newest = ""
+        """The text of the last line that is no step; empty if there is none."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -62,10 +67,9 @@ class LogBook:
     def __getitem__(self, index: int) -> LogEntry:
         return self._entries[index]
 
-    @property
-    def newest(self) -> str:
-        """The text of the last line; empty if there is none."""
-        return self._entries[-1].text if self._entries else ""
+    def since(self, number: int) -> Iterable[LogEntry]:
+        """Return the lines after the first ``number`` lines that were ever added, without dropped lines."""
+        return islice(self._entries, max(0, number - self.written + len(self._entries)), None)
 
     def subscribe(self, reader: Callable[[], None]) -> None:
         """Call ``reader`` after each addition of lines."""
@@ -74,12 +78,15 @@ class LogBook:
     def add(self, lines: Iterable[LogLine]) -> None:
         """Add lines of the host's log."""
         for line in lines:
-            self._write(line.at, line.level, line.plugin, line.text)
+            self._write(line.at, line.level, line.plugin, line.text, is_step=line.is_step)
+            if line.brief:
+                sep = " " if line.brief[0].isdigit() else ": "  # "greet 2 → 3"
+                self._write(line.at, line.level, line.plugin, line.brief, sep=sep)
         self._notify_readers()
 
     def add_print(self, text: str, *, stderr: bool) -> None:
         """Add text that was printed in this process; keep an unfinished line back until its end arrives."""
-        level = "warning" if stderr else "info"
+        level: Level = "warning" if stderr else "info"
         *finished, rest = (self._unfinished[level] + text).split("\n")
         self._unfinished[level] = rest
         for line in finished:
@@ -87,25 +94,23 @@ class LogBook:
         if finished:
             self._notify_readers()
 
-    def _write(self, at: float, level: str, who: str, text: str) -> None:
-        head = f"{clock_time(at)} {_GLYPHS.get(level, ' ')} "
-        owner = f"{clean_line(who, 40)}: " if who else ""
+    def _write(
+        self, at: float, level: Level, who: str, text: str, *, is_step: bool = False, sep: str = ": "
+    ) -> None:
+        head = f"{clock_time(at)} {_GLYPHS[level]} "
+        owner = f"{clean_line(who, 40)}{sep}" if who else ""
         if self._inside:
             text = text.replace(self._inside, "")
         for line in clean_lines(text.rstrip("\n")):
-            entry = LogEntry(level, f"{head}{owner}{line}")
+            entry = LogEntry(level, f"{head}{owner}{line}", is_step)
             self._entries.append(entry)
             self.written += 1
-            self.widest = max(self.widest, _cells(entry.text))
+            self.newest = self.newest if is_step else entry.text
             head, owner = " " * len(head), " " * len(owner)
 
     def _notify_readers(self) -> None:
         for reader in self._readers:
             reader()
-
-
-def _cells(text: str) -> int:
-    return len(text) if text.isascii() else cell_len(text)  # cell_len's cache stays free for other text
 
 
 class _Piece(NamedTuple):
@@ -115,64 +120,77 @@ class _Piece(NamedTuple):
     end: int
 
 
+class LogLook(NamedTuple):
+    """Which lines a log shows, and how."""
+
+    width: int = 0
+    """The cells to wrap at; 0 if lines are not wrapped."""
+    stamped: bool = True
+    """Whether each line begins with the time of day."""
+    wanted: str = ""
+    """The filter; only lines that match are shown."""
+    steps: bool = False
+    """Whether the steps of builds, loads and unloads are shown."""
+    least: Level = "debug"
+    """The lowest level that is shown."""
+
+    def shows(self, entry: LogEntry) -> bool:
+        """Return whether the line is shown."""
+        return (
+            (self.steps or not entry.is_step)
+            and LEVELS[entry.level] >= LEVELS[self.least]
+            and (not self.wanted or is_wanted(entry.text, self.wanted))
+        )
+
+
 class LogRows:
-    """Maps the lines of a book to rows; it stores rows only while lines are wrapped or filtered."""
+    """The rows of the lines of a book that a look shows."""
 
     def __init__(self, book: LogBook) -> None:
         self._book = book
-        self._width = 0
-        self._wanted = ""
+        self._look = LogLook()
         self._seen = 0
         self._pieces: list[_Piece] = []
         self._widest = 0
-        self.stamped = True
-        """Whether each line begins with the time of day."""
 
     @property
     def widest(self) -> int:
         """The width in cells of the longest row so far; 0 while lines are wrapped."""
-        if self._width or self._wanted:
-            return self._widest
-        return self._book.widest if self.stamped else max(0, self._book.widest - STAMP)
+        return self._widest
 
-    def lay_out(self, *, width: int, stamped: bool, wanted: str = "") -> None:
-        """Wrap to ``width`` cells from now on (0: do not wrap); show only lines that match ``wanted``."""
-        wanted = wanted.casefold()
-        if (width, stamped, wanted) != (self._width, self.stamped, self._wanted):
-            self._width, self.stamped, self._wanted = width, stamped, wanted
+    def lay_out(self, look: LogLook) -> None:
+        """Show lines in this way from now on."""
+        look = look._replace(wanted=look.wanted.casefold())
+        if look != self._look:
+            self._look = look
             self._seen = self._widest = 0
             self._pieces = []
 
     def keep_pace(self) -> None:
         """Add the rows of new lines, and remove the rows of lines that the book has dropped."""
-        first = self._book.written - len(self._book)
-        new = range(max(first, self._seen), self._book.written)
-        for line in new if self._width or self._wanted else ():
-            entry = self._book[line - first]
-            if self._wanted and not is_wanted(entry.text, self._wanted):
+        look, first = self._look, self._book.written - len(self._book)
+        for line, entry in enumerate(self._book.since(self._seen), max(first, self._seen)):
+            if not look.shows(entry):
                 continue
             text = self._text(entry)
-            if self._width:
-                self._pieces.extend(_Piece(line, *span) for span in _spans(text, self._width))
+            if look.width:
+                self._pieces.extend(_Piece(line, *span) for span in _spans(text, look.width))
                 continue
-            self._widest = max(self._widest, cell_len(text))
+            self._widest = max(self._widest, cells(text))
             self._pieces.append(_Piece(line, 0, len(text)))
         self._seen = self._book.written
         del self._pieces[: bisect_left(self._pieces, (first,))]
 
     def __len__(self) -> int:
-        return len(self._pieces) if self._width or self._wanted else len(self._book)
+        return len(self._pieces)
 
     def __getitem__(self, row: int) -> LogEntry:
-        if not self._width and not self._wanted:
-            entry = self._book[row]
-            return replace(entry, text=self._text(entry))
         piece = self._pieces[row]
         entry = self._book[piece.line - (self._book.written - len(self._book))]
         return replace(entry, text=self._text(entry)[piece.start : piece.end])
 
     def _text(self, entry: LogEntry) -> str:
-        return entry.text if self.stamped else entry.text[STAMP:]
+        return entry.text if self._look.stamped else entry.text[STAMP:]
 
 
 def _spans(text: str, width: int) -> Iterator[tuple[int, int]]:
@@ -189,6 +207,14 @@ def _spans(text: str, width: int) -> Iterator[tuple[int, int]]:
 DRAW_INTERVAL: Final = 0.05
 """Seconds between two reads of the book while many lines arrive."""
 
+LEVEL_NAMES: Final[dict[Level, str]] = {
+    "debug": "",
+    "info": "no debug lines",
+    "warning": "warnings and errors",
+    "error": "errors only",
+}
+"""The lines that a log shows from each level on; empty for all lines."""
+
 EMPTY: Final = "No lines yet. Loads, failures and all that plugins print or log will be here."
 
 
@@ -199,12 +225,17 @@ class LogView(Punctual, ScrollView, DetailPane, can_focus=True):
     KIND = "log"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--error", "log--warning", "log--debug", "log--info"}
 
+    class Narrowed(Message):
+        """The user has chosen another level."""
+
     def __init__(
         self,
         book: LogBook,
         *,
         wraps: bool = False,
         stamped: bool = True,
+        steps: bool = False,
+        least: Level = "debug",
         id: str | None = None,  # noqa: A002 - Textual's name
     ) -> None:
         super().__init__(id=id)
@@ -212,6 +243,8 @@ class LogView(Punctual, ScrollView, DetailPane, can_focus=True):
         self._rows = LogRows(book)
         self.wraps = wraps
         self.stamped = stamped
+        self.steps = steps
+        self.least = least
         self._due = False
         self._follows = True
         self._growing = False
@@ -262,6 +295,31 @@ class LogView(Punctual, ScrollView, DetailPane, can_focus=True):
         self.stamped = not self.stamped
         self._drain()
 
+    def action_toggle_steps(self) -> None:
+        """Show or hide the steps of builds, loads and unloads."""
+        self.steps = not self.steps
+        self._drain()
+        self.notify("With all steps and times." if self.steps else "One line for each reload.", markup=False)
+
+    def action_next_level(self) -> None:
+        """Show only lines from the next level on; after the highest level, all lines."""
+        levels = list(LEVEL_NAMES)
+        self.least = levels[(levels.index(self.least) + 1) % len(levels)]
+        self._drain()
+        self.post_message(self.Narrowed())
+        self.notify(f"Log: {LEVEL_NAMES[self.least] or 'lines of all levels'}.", markup=False)
+
+    def describe(self) -> str:
+        """Describe the filter and the level; empty if all lines are shown."""
+        parts = [LEVEL_NAMES[self.least] and f"log {LEVEL_NAMES[self.least]}", super().describe()]
+        return ", ".join(filter(None, parts))
+
+    def nothing(self, number: int) -> str:
+        """Return the reason why none of ``number`` lines is shown."""
+        if self.filter:
+            return super().nothing(number)
+        return f"0 of {number:,} {self.ROWS} are {LEVEL_NAMES[self.least]}: l chooses the level."
+
     def redraw(self) -> None:
         """Draw the lines that match the filter."""
         self._drain()
@@ -278,7 +336,8 @@ class LogView(Punctual, ScrollView, DetailPane, can_focus=True):
     def _drain(self) -> None:
         self._due = False
         width = self.scrollable_content_region.width
-        self._rows.lay_out(width=width if self.wraps else 0, stamped=self.stamped, wanted=self.filter)
+        look = LogLook(width if self.wraps else 0, self.stamped, self.filter, self.steps, self.least)
+        self._rows.lay_out(look)
         self._rows.keep_pace()
         self._growing = True
         take_room(self, Size(self._rows.widest, max(len(self._rows), 1)))
@@ -297,12 +356,16 @@ class LogView(Punctual, ScrollView, DetailPane, can_focus=True):
             text = "" if index else self._nothing()
             return Strip([Segment(text, plain)]).crop_extend(0, width, plain)
         entry = self._rows[index]
+        text = entry.text
+        if not scroll_x and not (self.text_selection and self.text_selection.get_span(index)):
+            text = cut(text, self.scrollable_content_region.width)  # a marked text is copied whole
         style = plain + self.get_component_rich_style(f"log--{entry.level}", partial=True)
-        strip = Strip(self._segments(index, entry.text, style))
+        strip = Strip(self._segments(index, text, style))
         return strip.crop_extend(scroll_x, scroll_x + width, plain).apply_offsets(scroll_x, index)
 
     def _nothing(self) -> str:
-        return self.nothing(len(self._book)) if len(self._book) else EMPTY
+        is_narrow = self.filter or self.least != "debug"
+        return self.nothing(len(self._book)) if is_narrow and len(self._book) else EMPTY
 
     def _segments(self, index: int, text: str, style: Style) -> list[Segment]:
         selection = self.text_selection

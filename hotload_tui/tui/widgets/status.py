@@ -27,7 +27,7 @@ from hotload_tui.core.events import (
 )
 from hotload_tui.core.model import PluginState, Snapshot
 from hotload_tui.tui.framework import Punctual
-from hotload_tui.tui.text import clean_line, count
+from hotload_tui.tui.text import clean_line, count, cut
 from hotload_tui.tui.widgets.panes import Body
 
 SHORT: Final = 3.0
@@ -202,10 +202,10 @@ class StatusLine(Widget):
         """Draw the state on the left, and the hint or the last line of the log on the right."""
         left = self._drawn = self._facts()
         room = self.size.width - left.cell_length - 3
-        right = clean_line(self.newest) if self.newest else HINT
         if room < len(HINT):
             return left.truncate(self.size.width, ellipsis=True)
-        tail = Content.styled(right, "$foreground-muted").truncate(room, ellipsis=True)
+        right = cut(clean_line(self.newest) if self.newest else HINT, room)
+        tail = Content.styled(right, "$foreground-muted")
         return Content.assemble(left, " " * (self.size.width - left.cell_length - tail.cell_length), tail)
 
     def _facts(self) -> Content:
