@@ -24,6 +24,7 @@ from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.framework import OrderedApp
 from hotload_tui.tui.screen import ConsoleScreen
 from hotload_tui.tui.terminal import give_size, handle_signals, has_shell, leave_within, stop_job
+from hotload_tui.tui.widgets.plugin_table import BESIDE
 from hotload_tui.tui.widgets.status import NEEDED
 
 GRACE = 2.0  # seconds that plugins have to clean up after a signal
@@ -39,7 +40,7 @@ class ConsoleApp(OrderedApp):
     CSS_PATH = "console.tcss"
     BINDINGS = bindings.APP
     COMMANDS = {ConsoleCommands}  # noqa: RUF012 - Textual declares it so
-    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (NEEDED[0], "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (NEEDED[0], "-narrow"), (BESIDE, "-normal"), (160, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (NEEDED[1], "-short"), (30, "-tall")]  # noqa: RUF012
 
     def __init__(

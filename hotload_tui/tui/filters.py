@@ -61,6 +61,10 @@ class Filters:
         self._set(self.arrangement.next_sort())
         self._say(f"Sorted by {self.arrangement.sort}.")
 
+    def sort_by(self, title: str) -> None:
+        """Sort the table by the column with this title; a second time, reverse the order."""
+        self._set(self.arrangement.sort_by(title))
+
     def reverse(self) -> None:
         """Reverse the order of the table."""
         self._set(self.arrangement._replace(reverse=not self.arrangement.reverse))

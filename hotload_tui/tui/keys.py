@@ -154,7 +154,7 @@ COMMANDS: Final = (
     Command(
         "filters.sort",
         _key("sort", "s", "sort the table by the next column"),
-        Entry("view: sort by the next column", "name, state, load time, age"),
+        Entry("view: sort by the next column", "name, state, generation, load time, …"),
     ),
     Command(
         "filters.reverse",

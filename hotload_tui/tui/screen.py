@@ -31,7 +31,7 @@ from hotload_tui.tui.programs import Copyable, hand_out, hand_over, keep_copy, o
 from hotload_tui.tui.requests import FactReader, FactsFailed, FactsRead, Requests
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.text import clean, clean_line
-from hotload_tui.tui.view_state import ViewStore
+from hotload_tui.tui.view_state import ViewStore, figures
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.error_view import ErrorView
 from hotload_tui.tui.widgets.history_view import HistoryView, Timeline
@@ -70,6 +70,8 @@ class ConsoleScreen(Punctual, Screen[None]):
         self._was_seen = False
         self._has_facts = False
         self._offers_enable = False
+        self._reads_details = False
+        """Whether the details had the focus last."""
 
         self._status = StatusLine(project)
         self._pane = PluginPane(clock)
@@ -150,6 +152,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         if event.size != self.app.size:
             event.prevent_default()
             return
+        self._fit()
         self.call_after_refresh(self._show_newest)
 
     def on_unmount(self) -> None:
@@ -254,9 +257,19 @@ class ConsoleScreen(Punctual, Screen[None]):
             self.filters.arrangement,
         )
         self.filters.show()
-        self._table.since = self.startup.ready_at
-        self._table.show(arrangement.of(every), len(every), snapshot.points if snapshot else ())
+        points = snapshot.points if snapshot else ()
+        self._table.since, self._table.order = self.startup.ready_at, arrangement
+        self._table.show(arrangement.of(every, figures(points)), len(every), points)
+        self._pane.problems.list(every)
         self._show_empty()
+        self._fit()
+
+    def _fit(self) -> None:
+        """Give the table the room that it needs."""
+        if self.focused is not None:  # it is ``None`` while the terminal has lost the focus
+            self._reads_details = self._tabs in self.focused.ancestors
+        is_alone = self._maximised == "plugins"
+        self._pane.fit(self.app.size, is_small=self._reads_details, is_alone=is_alone)
 
     def _show_empty(self) -> None:
         every = self.selection.plugins
@@ -365,6 +378,11 @@ class ConsoleScreen(Punctual, Screen[None]):
     def watch_focused(self) -> None:
         """Show pending details at once: the next key may be meant for them."""
         self.selection.show_due()
+        self._fit()
+
+    def on_plugin_table_sort_wanted(self, message: PluginTable.SortWanted) -> None:
+        """Sort the table by the column whose header was clicked."""
+        self.filters.sort_by(message.title)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether an action is available now: clean needs the focus in the table.
@@ -451,6 +469,7 @@ class ConsoleScreen(Punctual, Screen[None]):
             return
         if self.focused is self._table:
             self.add_class("-max-plugins")
+            self._fit()
         else:
             self.add_class("-max-strip" if self.focused is self._strip else "-max-detail")
 
@@ -462,6 +481,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         """Restore the maximised pane; return whether there was one."""
         name = self._maximised
         self.remove_class(f"-max-{name}")
+        self._fit()
         return bool(name)
 
     def _reveal(self, name: str) -> None:

@@ -77,8 +77,8 @@ _SHAPES: Final = {
     **dict.fromkeys("\u201c\u201d\u201e\u2033", '"'),
     **dict.fromkeys("•●·∙", "*"),
     **dict.fromkeys("\u00d7", "x"),
-    "↑": "^",
-    "↓": "v",
+    **dict.fromkeys("↑▴▲", "^"),
+    **dict.fromkeys("↓▾▼", "v"),
     "µ": "u",
 }
 _LINES: Final = range(0x2500, 0x2580)

@@ -115,6 +115,14 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004 - three digits are enough
 
 
+def short(number: int) -> str:
+    """Return a count in at most five characters: ``99999``, ``120k``, ``3M``; ``-`` for none."""
+    for size, unit in ((10**6, "M"), (10**3, "k")):
+        if number >= size * 100:
+            return f"{number // size}{unit}"
+    return str(number or "-")
+
+
 def clock_time(at: float) -> str:
     """Return the local time of day, to the second."""
     return _clock_time(int(at))

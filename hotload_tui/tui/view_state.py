@@ -6,14 +6,15 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from hotload_tui.core.model import Level, PluginState, PluginStatus
+from hotload_tui.core.model import HookPointStatus, Level, PluginState, PluginStatus
 from hotload_tui.tui.calls import HookCall
 from hotload_tui.tui.text import clean_line
 
@@ -42,19 +43,44 @@ _URGENCY: Final = {
     )
 }
 
+Figures = Mapping[str, tuple[int, int]]
+"""The calls and the faults of each plugin's handlers."""
+
+
+def figures(points: Iterable[HookPointStatus]) -> dict[str, tuple[int, int]]:
+    """Return the calls and faults of each plugin's handlers."""
+    found: dict[str, tuple[int, int]] = {}
+    for point in points:
+        for handler in point.handlers:
+            calls, faults = found.get(handler.plugin, (0, 0))
+            found[handler.plugin] = (calls + handler.calls, faults + handler.faults)
+    return found
+
+
 _Key = str | float | int
-_SORTS: Final[dict[str, Callable[[PluginStatus], _Key]]] = {
-    "plugin": lambda plugin: plugin.name,
-    "state": lambda plugin: (
+_SORTS: Final[dict[str, Callable[[PluginStatus, tuple[int, int]], _Key]]] = {
+    "plugin": lambda plugin, _: plugin.name,
+    "state": lambda plugin, _: (
         _URGENCY[plugin.state]
         if plugin.fault is None
         else min(_URGENCY[plugin.state], _URGENCY[PluginState.HELD])
     ),
-    "load ms": lambda plugin: -plugin.load_seconds,
-    "age": lambda plugin: -plugin.loaded_at,
+    "gen": lambda plugin, _: -plugin.generation,
+    "load ms": lambda plugin, _: -plugin.load_seconds,
+    "calls": lambda _, figures: -figures[0],
+    "faults": lambda _, figures: -figures[1],
+    "age": lambda plugin, _: -plugin.loaded_at,
+    "build ms": lambda plugin, _: -plugin.compile_seconds,
+    "hook points": lambda plugin, _: ", ".join(place.point for place in plugin.points),
 }
 SORTS: Final = tuple(_SORTS)
 """The columns by which the table can be sorted; the first is the default."""
+
+_ON_ALL_SIZES: Final = SORTS[:7]
+"""The columns that ``s`` goes through; a click sorts by the others."""
+
+_ASCENDING: Final = frozenset({"plugin", "age", "hook points"})
+"""The columns whose smallest value is on top; in the others, the largest or worst value is."""
 
 
 def is_problem(plugin: PluginStatus) -> bool:
@@ -72,16 +98,30 @@ class Arrangement(NamedTuple):
     sort: str = SORTS[0]
     reverse: bool = False
 
-    def of(self, plugins: tuple[PluginStatus, ...]) -> tuple[PluginStatus, ...]:
+    @property
+    def is_ascending(self) -> bool:
+        """Whether the smallest value of the sort column is on top."""
+        return (self.sort in _ASCENDING) is not self.reverse
+
+    def of(
+        self, plugins: tuple[PluginStatus, ...], figures: Figures = MappingProxyType({})
+    ) -> tuple[PluginStatus, ...]:
         """Return the plugins to show, in order; ``plugins`` is in order of name, and the sort is stable."""
         shown = [plugin for plugin in plugins if self._shows(plugin)]
         if self.sort != SORTS[0]:
-            shown.sort(key=_SORTS[self.sort])
+            key = _SORTS[self.sort]
+            shown.sort(key=lambda plugin: key(plugin, figures.get(plugin.name, (0, 0))))
         return tuple(reversed(shown)) if self.reverse else tuple(shown)
 
     def next_sort(self) -> Arrangement:
         """Return the arrangement that sorts by the next column."""
-        return self._replace(sort=SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)])
+        at = _ON_ALL_SIZES.index(self.sort) + 1 if self.sort in _ON_ALL_SIZES else 0
+        return self._replace(sort=_ON_ALL_SIZES[at % len(_ON_ALL_SIZES)])
+
+    def sort_by(self, title: str) -> Arrangement:
+        """Return the arrangement that sorts by this column, in the other direction if it does so already."""
+        is_same = title == self.sort
+        return self._replace(sort=title, reverse=is_same and not self.reverse)
 
     def describe(self) -> str:
         """Describe the active filters; empty if the table shows every plugin."""

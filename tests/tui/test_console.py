@@ -74,7 +74,7 @@ async def test_a_long_toast_hides_no_row_of_a_table_on_top(workspace: Workspace,
         await it.shows("short news")
         assert "short news" in it.text.splitlines()[1]
         it.main.say("long news, " * 9 + "the end", bad=True)
-        await it.until(lambda: "+ ok      one" in it.text and "the end" in it.text.splitlines()[-2])
+        await it.until(lambda: "+ ok     one" in it.text and "the end" in it.text.splitlines()[-2])
 
 
 async def test_capital_r_rebuilds_what_changed(workspace: Workspace, run: Run) -> None:

@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
-from hotload_tui.tui.widgets.detail_tabs import Overview
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs, Overview
 from hotload_tui.tui.widgets.history_view import HistoryView
-from hotload_tui.tui.widgets.plugin_table import COLUMNS, PluginTable, fitting
+from hotload_tui.tui.widgets.plugin_table import COLUMNS, PluginPane, PluginTable, cells_of, fitting
 from tests.conftest import Workspace
 from tests.tui.console import Console, Run, console
 from tests.tui.layout import text_of
@@ -42,15 +42,18 @@ async def test_every_plugin_has_a_row_with_glyph_and_word(workspace: Workspace, 
 
 
 async def test_a_saved_file_shows_a_new_generation_and_digest(workspace: Workspace, run: Run) -> None:
-    """A save changes the digest in the plugin's row, and a toast reports the reload."""
+    """A save changes the generation in the plugin's row and the digest beside it; a toast reports it."""
     workspace["greet"] = PLAIN
     running = run(workspace.config(enable_watch=True))
     async with console(running.manager, workspace.root, (120, 36)) as it:
         await it.until(lambda: "+ ok" in it.row("greet"))
         before = running.manager.snapshot().plugins[0].digest[:12]
-        assert before in it.row("greet")
+        assert it.row("greet").split()[:4] == ["+", "ok", "greet", "1"]
+        await it.shows(before)
         workspace["greet"] = PLAIN.replace("1", "2")
-        await it.until(lambda: "+ ok" in it.row("greet") and before not in it.row("greet"))
+        await it.until(lambda: it.row("greet").split()[:4] == ["+", "ok", "greet", "2"])
+        await it.until(lambda: running.manager.snapshot().plugins[0].digest[:12] in it.text)
+        assert before not in it.text
         await it.until(lambda: it.toasts == ["greet reloaded"])
 
 
@@ -148,17 +151,17 @@ async def test_a_live_plugin_whose_calls_raise_is_marked(workspace: Workspace, r
 @pytest.mark.parametrize(
     ("width", "missing"),
     [
-        (52, {"generation", "compile", "points", "calls", "faults"}),
-        (78, {"points", "calls", "faults"}),
-        (104, {"faults"}),
-        (120, set()),
+        (37, {"generation", "compile", "points", "calls", "faults"}),
+        (54, {"compile", "points"}),
+        (79, {"points"}),
+        (91, set()),
     ],
 )
 def test_columns_that_do_not_fit_are_left_out_the_least_needed_first(width: int, missing: set[str]) -> None:
-    """State, plugin, digest and age are always shown, and the other columns if they fit."""
+    """State, plugin and age are always shown, and the other columns if they fit."""
     columns = fitting(width, 8)
     assert {column.key for column in COLUMNS} - {column.key for column in columns} == missing
-    assert sum(column.width + 2 for column in columns) <= width
+    assert cells_of(columns) <= width
 
 
 @pytest.mark.parametrize("state", PluginState)
@@ -173,7 +176,7 @@ def test_a_long_name_gets_the_room_that_is_left() -> None:
     """The plugin column grows with the names, but never pushes other columns out of the table."""
     narrow, wide = (next(c for c in fitting(78, n) if c.key == "plugin") for n in (4, 90))
     assert narrow.width < wide.width
-    assert sum(column.width + 2 for column in fitting(78, 90)) <= 78
+    assert cells_of(fitting(78, 90)) <= 78
 
 
 async def test_a_busy_neighbour_moves_nothing(workspace: Workspace, run: Run) -> None:
@@ -246,3 +249,65 @@ async def test_a_click_selects_and_a_double_click_opens(workspace: Workspace, ru
             assert it.main.focused is table
         await it.click(40, 3, times=2)
         await it.until(lambda: it.main.focused is it.main.query_one(Overview) and it.chosen == "one")
+
+
+async def test_the_header_marks_the_sort_column_and_a_click_sorts(workspace: Workspace, run: Run) -> None:
+    """The header marks the order's column and direction; a click sorts, and a second click reverses."""
+    workspace["ant"], workspace["bee"] = PLAIN, PLAIN.replace("return 1", "return 1 / 0")
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+
+        def header() -> str:
+            return it.text.splitlines()[2]
+
+        await it.until(lambda: "+ ok" in it.row("bee") and "plugin▴" in header())
+        running.manager.invoke("one")
+        await it.until(lambda: "ok !" in it.row("bee"))
+        await it.click(header().index("faults"), 2)
+        await it.until(lambda: painted(it, 1) == ["bee"] and "▾faults" in header())
+        await it.click(header().index("faults"), 2)
+        await it.until(lambda: painted(it, 1) == ["ant"] and "▴faults" in header())
+        await it.press("s")
+        await it.until(lambda: "age▴" in header() or "▾age" in header())
+        await it.click(header().index("plugin"), 2)
+        await it.until(lambda: "plugin▴" in header())
+        await it.press("S")
+        await it.until(lambda: "plugin▾" in header() and painted(it, 1) == ["bee"])
+
+
+async def test_the_table_takes_what_it_needs_and_the_details_the_rest(workspace: Workspace, run: Run) -> None:
+    """The table is as wide and as high as its content; the details get the rest, and more with the focus."""
+    for name in ("ant", "bee"):
+        workspace[name] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        table, tabs = it.main.query_one(PluginPane), it.main.query_one(DetailTabs)
+        await it.until(lambda: "+ ok" in it.row("bee") and "faults" in it.text)
+        assert table.size.width <= 0.46 * 120
+        assert table.size.width + tabs.outer_size.width == 120
+        before = tabs.size.width
+        await it.press("1")
+        await it.until(lambda: tabs.size.width > before + 20)
+        assert all(name in text_of(it, table) for name in ("+ ok     ant", "+ ok     bee"))
+        await it.resize(200, 50)  # the next column is not cut, but hidden
+        await it.until(lambda: text_of(it, table).splitlines()[1] == "state    plugin▴")
+        await it.resize(120, 36)
+        await it.press("0")
+        await it.until(lambda: tabs.size.width == before)
+        await it.resize(80, 24)
+        await it.until(lambda: table.size == (80, 4))  # border, header and two rows
+        assert tabs.size.height == 24 - 2 - 4 - 1  # without its border
+
+
+async def test_a_problem_is_one_line_below_the_table(workspace: Workspace, run: Run) -> None:
+    """Each plugin with a problem has one line, with the place of its error, until the problem is over."""
+    workspace["ant"], workspace["bee"] = PLAIN, "1 / 0\n" + PLAIN
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root, (120, 36)) as it:
+        await it.shows("─Problems─", "! bee plugin.py:1 ZeroDivisionError: division by ")
+        await it.resize(80, 24)
+        await it.until(lambda: "Problems" not in it.text)
+        await it.resize(200, 50)
+        await it.shows("─Problems─")
+        workspace["bee"] = PLAIN
+        running.manager.rebuild()
+        await it.until(lambda: "Problems" not in it.text)

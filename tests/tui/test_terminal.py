@@ -149,7 +149,7 @@ def test_states_and_focus_are_visible_without_colours(workspace: Workspace) -> N
     with Terminal(PROGRAM, cwd=workspace.root, environment={"NO_COLOR": "1"}) as terminal:
 
         def is_chosen(screen: str) -> bool:
-            rows = [number for number, line in enumerate(screen.splitlines()) if " + ok      one" in line]
+            rows = [number for number, line in enumerate(screen.splitlines()) if "+ ok     one" in line]
             return bool(rows) and all(cell.reverse for cell in terminal.cells()[rows[0]][1:20])
 
         terminal.wait_for(is_chosen)

@@ -6,6 +6,7 @@ import pytest
 from textual import events
 
 from hotload_tui.tui.view_state import Arrangement, ViewState, ViewStore
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from tests.conftest import Workspace, answering
 from tests.tui.console import Console, Run, console
@@ -161,7 +162,8 @@ async def test_hook_points_are_called_from_among_those_that_match(workspace: Wor
 
 def details(it: Console) -> str:
     """Return the text right of the table, below the tabs' titles."""
-    return "\n".join(line[55:] for line in it.text.splitlines()[3:37])
+    left = it.main.query_one(DetailTabs).region.x
+    return "\n".join(line[left:] for line in it.text.splitlines()[3:37])
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])

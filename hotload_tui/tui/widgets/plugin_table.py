@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Final, NamedTuple
 
+from rich.console import JustifyMethod
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import var
 from textual.widgets import Static
@@ -17,11 +21,24 @@ from textual.widgets import Static
 from hotload_tui.core.model import HookPointStatus, PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.framework import put_cells
-from hotload_tui.tui.text import clean_line, duration, milliseconds
-from hotload_tui.tui.widgets.panes import RowTable
+from hotload_tui.tui.text import clean_line, cut, duration, milliseconds, short
+from hotload_tui.tui.view_state import Arrangement, figures
+from hotload_tui.tui.widgets.panes import Body, RowTable
 
-PADDING: Final = 2
-"""Cells that the table adds to each column."""
+GAP: Final = 1
+"""The empty cell between two columns; the header marks the sort column there if its title is as wide."""
+
+BESIDE: Final = 100
+"""The width in columns from which on the table is beside the details, and not above them."""
+
+SHARE: Final = 0.46
+"""The maximum share of the screen's width of a table beside the details."""
+
+HEIGHT: Final = (10, 0.42)
+"""The rows of a table above the details: as many as it needs, but at most these or this share."""
+
+SMALL_HEIGHT: Final = (6, 0.25)
+"""The same while the details have the focus."""
 
 NAME_ROOM: Final = (11, 40)
 """The minimum and maximum number of cells for a plugin's name."""
@@ -54,16 +71,13 @@ class Column(NamedTuple):
     """The table drops columns of high rank first if they do not fit; rank 0 always stays."""
     show: Callable[[PluginRow], str]
     """Returns the text of one plugin's cell."""
+    is_figure: bool = False
+    """Whether the column is aligned to the right."""
 
-
-def figures(points: Iterable[HookPointStatus]) -> dict[str, tuple[int, int]]:
-    """Return the calls and faults of each plugin's handlers."""
-    found: dict[str, tuple[int, int]] = {}
-    for point in points:
-        for handler in point.handlers:
-            calls, faults = found.get(handler.plugin, (0, 0))
-            found[handler.plugin] = (calls + handler.calls, faults + handler.faults)
-    return found
+    def text(self, text: str) -> Text:
+        """Return a text as aligned in this column."""
+        justify: JustifyMethod = "right" if self.is_figure else "left"
+        return Text(text, no_wrap=True, overflow="ellipsis", justify=justify)
 
 
 def _points(row: PluginRow) -> str:
@@ -77,14 +91,13 @@ def _age(row: PluginRow) -> str:
 COLUMNS: Final = (
     Column("state", "state", 8, 0, lambda row: row.status.sign),
     Column("plugin", "plugin", NAME_ROOM[0], 0, lambda row: clean_line(row.status.name, 100)),
-    Column("digest", "digest", 12, 0, lambda row: clean_line(row.status.digest[:12]) or "-"),
-    Column("generation", "gen", 4, 2, lambda row: str(row.status.generation or "-")),
-    Column("compile", "build ms", 8, 3, lambda row: milliseconds(row.status.compile_seconds)),
-    Column("load", "load ms", 7, 1, lambda row: milliseconds(row.status.load_seconds)),
-    Column("points", "hook points", 23, 4, _points),
-    Column("calls", "calls", 6, 5, lambda row: str(row.calls or "-")),
-    Column("faults", "faults", 6, 6, lambda row: str(row.faults or "-")),
-    Column("age", "age", 4, 0, _age),
+    Column("points", "hook points", 23, 6, _points),
+    Column("generation", "gen", 3, 2, lambda row: str(row.status.generation or "-"), is_figure=True),
+    Column("compile", "build ms", 8, 5, lambda row: milliseconds(row.status.compile_seconds), is_figure=True),
+    Column("load", "load ms", 7, 1, lambda row: milliseconds(row.status.load_seconds), is_figure=True),
+    Column("calls", "calls", 5, 4, lambda row: short(row.calls), is_figure=True),
+    Column("faults", "faults", 6, 3, lambda row: short(row.faults), is_figure=True),
+    Column("age", "age", 4, 0, _age, is_figure=True),
 )
 
 
@@ -94,16 +107,21 @@ def fitting(width: int, longest_name: int) -> tuple[Column, ...]:
     chosen: list[Column] = []
     used = 0
     for column in sorted(COLUMNS, key=lambda column: column.rank):
-        if column.rank and used + column.width + PADDING > width:
+        if column.rank and used + column.width + GAP > width:
             break
         chosen.append(column)
-        used += column.width + PADDING
+        used += column.width + GAP
     name_width = max(low, min(high, longest_name, low + width - used))
     return tuple(
         column._replace(width=name_width) if column.key == "plugin" else column
         for column in COLUMNS
         if any(column.key == other.key for other in chosen)
     )
+
+
+def cells_of(columns: Iterable[Column]) -> int:
+    """Return the number of cells that these columns take."""
+    return sum(column.width + GAP for column in columns)
 
 
 _UNDRAWN = Text()
@@ -121,16 +139,27 @@ class PluginTable(RowTable):
 
         name: str
 
+    @dataclass
+    class SortWanted(Message):
+        """The user has clicked on the header of the column with this title."""
+
+        title: str
+
     class Opened(Message):
         """The user wants to see the details of the chosen plugin."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(cursor_type="row", header_height=1, cell_padding=1)
+        super().__init__(cursor_type="row", header_height=1, cell_padding=0)
         self.chosen = ""
+        self.order = Arrangement()
+        """The order of the rows, which the header marks."""
+        self.room = 0
+        """The cells that the columns may take."""
         self.since = -math.inf
         """The table marks only faults after this time."""
         self._clock = clock
         self._columns_now: tuple[Column, ...] = ()
+        self._titles_now: tuple[str, ...] = ()
         self._shown: dict[str, PluginStatus] = {}
         self._figures: dict[str, tuple[int, int]] = {}
         self._marked: set[str] = set()
@@ -144,9 +173,24 @@ class PluginTable(RowTable):
         self.set_interval(1, lambda: self._draw(self._shown.values()))
 
     def on_resize(self) -> None:
-        """Show the columns and rows that fit into the new size."""
-        if not self._lay_out():
-            self._draw_seen()
+        """Draw the rows that are visible now, and keep the cursor's row visible."""
+        self._draw_seen()
+        self.move_cursor(row=self.cursor_row, animate=False)
+
+    def fit(self, room: int) -> None:
+        """Show the columns that fit into ``room`` cells."""
+        self.room = room
+        self._lay_out()
+
+    @property
+    def content_cells(self) -> int:
+        """The number of cells that all columns take."""
+        return cells_of(self._columns_now)
+
+    @property
+    def name_cells(self) -> int:
+        """The number of cells that the columns up to the plugin's name take."""
+        return cells_of(self._columns_now[:2])
 
     def show(
         self, plugins: tuple[PluginStatus, ...], of: int, points: tuple[HookPointStatus, ...] = ()
@@ -218,21 +262,28 @@ class PluginTable(RowTable):
     def _lay_out(self) -> bool:
         """Choose the columns again; return whether they changed."""
         longest = max((len(name) for name in self._shown), default=0)
-        width = self.scrollable_content_region.width or self.size.width
-        columns = fitting(width, longest)
-        if columns == self._columns_now:
+        columns = fitting(self.room, longest)
+        titles = tuple(self._title(column) for column in columns)
+        if (columns, titles) == (self._columns_now, self._titles_now):
             return False
-        self._columns_now = columns
+        self._columns_now, self._titles_now = columns, titles
         self.clear(columns=True)
-        for column in columns:
-            self.add_column(Text(column.title), width=column.width, key=column.key)
+        for column, title in zip(columns, titles, strict=True):
+            self.add_column(column.text(title), width=column.width + GAP, key=column.key)
         self._refill()
         self.choose(self.chosen)
         return True
 
+    def _title(self, column: Column) -> str:
+        """Return the title of a column, with a mark if the rows are sorted by it."""
+        if column.title != self.order.sort:
+            return column.title
+        mark = "▴" if self.order.is_ascending else "▾"
+        return f"{mark}{column.title}" if column.is_figure else f"{column.title}{mark}"
+
     def _cell(self, plugin: PluginStatus, column: Column) -> Text:
         row = PluginRow(plugin, self._clock(), *self._figures.get(plugin.name, ()))
-        text = Text(column.show(row), no_wrap=True, overflow="ellipsis")
+        text = column.text(column.show(row))
         if column.key == "state":
             text.stylize(self.get_component_rich_style(STYLES[plugin.state], partial=True))
             if plugin.name in self._marked:
@@ -287,13 +338,56 @@ class PluginTable(RowTable):
                 self._draw([self._shown[name]])
             self.post_message(self.Chosen(name))
 
+    def on_data_table_header_selected(self, event: RowTable.HeaderSelected) -> None:
+        """Post ``SortWanted`` for the column whose header was clicked."""
+        title = next(column.title for column in COLUMNS if column.key == event.column_key.value)
+        self.post_message(self.SortWanted(title))
+
     def on_data_table_row_selected(self) -> None:
         """Post ``Opened`` for the plugin under the cursor."""
         self.post_message(self.Opened())
 
 
+class Problems(Body):
+    """Lists each plugin that has a problem, in one line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.id = "problems"
+        self._plugins: tuple[PluginStatus, ...] = ()
+
+    def on_mount(self) -> None:
+        """Set the title."""
+        self.border_title = "Problems"
+
+    def on_resize(self) -> None:
+        """Cut the lines to the new width."""
+        self.list(self._plugins)
+
+    def list(self, plugins: Iterable[PluginStatus]) -> None:
+        """Show the problems of these plugins; the widget is hidden if there are none."""
+        self._plugins = tuple(plugins)
+        texts = [(plugin, problem_of(plugin)) for plugin in self._plugins]
+        lines = [
+            cut(f"{plugin.state.glyph} {clean_line(plugin.name, 40)} {text}", max(1, self.size.width))
+            for plugin, text in texts
+            if text
+        ]
+        self.set_class(bool(lines), "-shown")
+        self.show(Content("\n").join(map(Content, lines)))
+
+
+def problem_of(plugin: PluginStatus) -> str:
+    """Return the problem of a plugin in one line; empty if it has none."""
+    fault = plugin.fault
+    if fault is None:
+        return clean_line(plugin.held or plugin.waits or plugin.old, 300)
+    place = f"{Path(fault.place.file).name}:{fault.place.line} " if fault.place and fault.place.line else ""
+    return clean_line(f"{place}{fault.type}: {fault.message}", 300)
+
+
 class PluginPane(Vertical):
-    """Holds the table, and a text for an empty table."""
+    """Holds the table, a text for an empty table, and the list of problems; it takes the room it needs."""
 
     empty: var[str] = var("")
     """The text below the header; empty while there are rows."""
@@ -301,14 +395,38 @@ class PluginPane(Vertical):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(id="plugins")
         self.table = PluginTable(clock)
+        self.problems = Problems()
         self._empty = Static(id="no-plugins", markup=False)
+        self._taken: tuple[int | None, int | None] = (None, None)
+        """The width and height in cells that were set; ``None`` for those of the style sheet."""
 
     def compose(self) -> ComposeResult:
-        """Lay out the table above the text."""
+        """Lay out the table above the texts."""
         yield self.table
         yield self._empty
+        yield self.problems
 
     def watch_empty(self, text: str) -> None:
         """Show the new text."""
         self.set_class(bool(text), "-empty")
         self._empty.update(text)
+
+    def fit(self, screen: Size, *, is_small: bool, is_alone: bool) -> None:
+        """Take as much of a screen of this size as the table needs, so that the details get the rest.
+
+        ``is_small``: the details have the focus and take more. ``is_alone``: the table is maximised.
+        """
+        is_beside = screen.width >= BESIDE and not is_alone
+        self.table.fit((int(screen.width * SHARE) if is_beside else screen.width) - 1)  # 1: scroll bar
+        width, height = None, None
+        if is_beside:
+            # A scroll bar may lie on the gap after the name, but else it needs a cell.
+            is_narrow = is_small and not self.empty
+            width = self.table.name_cells if is_narrow else self.table.content_cells + 1
+        elif not is_alone:
+            rows, share = SMALL_HEIGHT if is_small else HEIGHT
+            most = max(rows, int(screen.height * share))
+            height = most if self.empty else min(most, self.table.row_count + 2)
+        if (width, height) != self._taken:
+            self._taken = width, height
+            self.styles.width, self.styles.height = width, height
