@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from string import punctuation
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from textual.binding import Binding, BindingType
 from textual.keys import Keys
 
 from hotload_tui.core.errors import ConfigError
+from hotload_tui.core.model import PluginState, PluginStatus
 
 TABS: Final = ("overview", "error", "log", "source", "hashes", "history", "hooks")
 """The tabs in order; the position of a tab, from 1, is its key."""
@@ -258,6 +259,36 @@ SOURCE: Final[list[BindingType]] = [
     *WIDE,
     _key("version", "v", "as loaded, on disk, or the difference", "next_version", shown=True),
 ]
+
+OPEN: Final = "open"
+"""The binding of the table that opens the details."""
+
+Steps: TypeAlias = tuple[tuple[str, str], ...]
+"""Names of bindings with the labels that the footer shows for them; an empty label keeps the usual one."""
+
+_READ: Final[Steps] = ((OPEN, "Error"), ("edit", ""), ("history", ""))
+_NEXT: Final[Mapping[PluginState, Steps]] = {
+    PluginState.STALE: _READ,
+    PluginState.FAIL: _READ,
+    PluginState.OLD: ((OPEN, "Why"), ("rebuild", "")),
+    PluginState.WAIT: ((OPEN, "Why"),),
+    PluginState.OFF: (("toggle", ""),),
+}
+
+LEAST_NEEDED: Final = ("clean", "rebuild_all", "new", "toggle", "rebuild", "edit")
+"""The bindings that the footer leaves out first if it is too narrow."""
+
+
+def next_steps(plugin: PluginStatus | None) -> Steps:
+    """Return the bindings that matter most for a plugin in its state; ``None``: there is no plugin."""
+    if plugin is None:
+        return (("new", ""),)
+    if plugin.held:
+        return (("release", ""), *(_READ[:1] if plugin.fault else ((OPEN, "Why"),)), ("history", ""))
+    if plugin.fault is not None:
+        return _READ
+    return _NEXT.get(plugin.state, ())
+
 
 _PANES: Final = (TABLE, LOG, ERROR, SOURCE, WIDE, HISTORY, HOOKS)
 GROUPS: Final = (APP, SCREEN, *_PANES)

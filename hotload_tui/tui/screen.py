@@ -82,6 +82,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         self._foot = Horizontal(self._strip, self._timeline, id="foot")
         self._line = Prompt(id="filter")
         self._notice = Notice()
+        self._key_line = KeyLine()
 
         self.requests = Requests(self.call_later, self._show_failure)
         self.selection = Selection(self._table, self._facts.look_at, self._show_details, self.set_timer)
@@ -124,7 +125,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         yield self._line
         yield self._notice
         yield TooSmall()
-        yield KeyLine()
+        yield self._key_line
 
     def on_mount(self) -> None:
         """Apply the stored theme and selection, capture printed text, and begin."""
@@ -281,10 +282,21 @@ class ConsoleScreen(Punctual, Screen[None]):
     def _show_details(self, facts: DetailFacts) -> None:
         self._tabs.show(facts)
         self.filters.show()  # with the new numbers of matches
+        self._show_steps()
         off = facts.status is not None and facts.status.state is PluginState.OFF
         if off != self._offers_enable:
             self._offers_enable = off
             self.refresh_bindings()
+
+    def _show_steps(self) -> None:
+        """Show the keys that matter for the selected plugin, but not that of the tab that has the focus."""
+        plugin = self.selection.plugin
+        steps = keys.next_steps(plugin)
+        if self._reads_details:
+            tab = "error" if plugin and plugin.fault else "overview"
+            steps = tuple((tab if name == keys.OPEN else name, label) for name, label in steps)
+            steps = tuple(step for step in steps if step[0] != self._tabs.active)
+        self._key_line.show_steps(steps)
 
     def _show_newest(self) -> None:
         self._status.newest = "" if self._foot.display else self._book.newest
@@ -354,7 +366,8 @@ class ConsoleScreen(Punctual, Screen[None]):
         self.call_after_refresh(self.open_problem, plugin)
 
     def on_tabbed_content_tab_activated(self) -> None:
-        """Show the filter of the tab that was opened."""
+        """Show the filter and the next steps of the tab that was opened."""
+        self._show_steps()
         self.call_after_refresh(self.filters.show)
 
     def on_log_view_narrowed(self) -> None:
@@ -379,6 +392,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         """Show pending details at once: the next key may be meant for them."""
         self.selection.show_due()
         self._fit()
+        self._show_steps()
 
     def on_plugin_table_sort_wanted(self, message: PluginTable.SortWanted) -> None:
         """Sort the table by the column whose header was clicked."""

@@ -27,6 +27,7 @@ from hotload_tui.core.events import (
 )
 from hotload_tui.core.model import PluginState, Snapshot
 from hotload_tui.tui.framework import Punctual
+from hotload_tui.tui.keys import LEAST_NEEDED, Steps
 from hotload_tui.tui.text import clean_line, count, cut
 from hotload_tui.tui.widgets.panes import Body
 
@@ -281,6 +282,8 @@ class TooSmall(Widget):
 class _Key(NamedTuple):
     """One key of the line."""
 
+    name: str
+    """The name of its binding in ``[keys]``."""
     key: str
     shown: str
     label: str
@@ -295,10 +298,11 @@ class _Key(NamedTuple):
 
 
 class KeyLine(Widget):
-    """Shows the focused pane's keys, and the palette's key on the right; a click on a key presses it.
+    """Shows the keys of the focused pane, the next steps for the selected plugin, and the other keys.
 
-    It is a single widget. Textual's ``Footer`` mounts a new widget for each key whenever the focus moves,
-    which took half of the time of a tab switch.
+    Where they do not fit, the least needed keys are left out. The palette's key is on the right. A click on a
+    key presses it. It is a single widget: Textual's ``Footer`` mounts a new widget for each key whenever the
+    focus moves, which took half of the time of a tab switch.
     """
 
     ALLOW_SELECT = False
@@ -307,18 +311,40 @@ class KeyLine(Widget):
         super().__init__()
         self._keys: tuple[_Key, ...] = ()
         self._palette: tuple[_Key, ...] = ()
+        self._steps: Steps = ()
 
     def on_mount(self) -> None:
         """Subscribe to changes of the screen's bindings."""
         self.screen.bindings_updated_signal.subscribe(self, self._follow)
 
+    def show_steps(self, steps: Steps) -> None:
+        """Show the keys for these steps first, after the focused pane's own keys."""
+        if steps != self._steps:
+            self._steps = steps
+            self._follow(self.screen)
+
     def render(self) -> Content:
         """Draw the line; cut the keys that do not fit."""
-        keys = Content(" ").join([key.content for key in self._keys])
+        keys = Content(" ").join([key.content for key in self._fitting()])
         palette = Content("").join(
             [Content.styled("▏", "$foreground 20%") + key.content + " " for key in self._palette]
         )
         return keys.truncate(max(0, self.size.width - palette.cell_length), pad=True) + palette
+
+    @property
+    def _right(self) -> int:
+        """The first cell of the palette's key."""
+        return self.size.width - sum(key.content.cell_length + 1 for key in self._palette)
+
+    def _fitting(self) -> list[_Key]:
+        """Return the keys without the least needed ones, which would not fit."""
+        shown = list(self._keys)
+        steps = {name for name, _ in self._steps}
+        for name in LEAST_NEEDED:
+            if sum(key.content.cell_length + 1 for key in shown) <= self._right:
+                break
+            shown = [key for key in shown if key.name != name or name in steps]
+        return shown
 
     def on_click(self, event: events.Click) -> None:
         """Press the key under the mouse."""
@@ -331,9 +357,9 @@ class KeyLine(Widget):
 
     def _places(self) -> Iterator[tuple[int, int, _Key]]:
         """Yield the start cell, the end cell and each key; the palette's key covers keys that are cut."""
-        right = self.size.width - sum(key.content.cell_length + 1 for key in self._palette)
+        right = self._right
         start = 0
-        for key in self._keys:
+        for key in self._fitting():
             end = start + key.content.cell_length
             yield start, min(end, right - 1), key
             start = end + 1
@@ -343,14 +369,23 @@ class KeyLine(Widget):
         """Draw the line again if its keys have changed."""
         if not self.app.app_focus or screen is not self.screen:
             return  # the line stays while the terminal has lost the focus
-        keys: dict[str, _Key] = {}
+        labels = dict(self._steps)
+        own: dict[str, _Key] = {}
+        common: dict[str, _Key] = {}
+        steps: dict[str, _Key] = {}
         palette: tuple[_Key, ...] = ()
-        for _, binding, is_enabled, _ in screen.active_bindings.values():
-            key = _Key(binding.key, self.app.get_key_display(binding), binding.description, is_enabled)
-            if binding.show:
-                keys.setdefault(binding.action, key)  # the first of several keys for one action
+        for node, binding, is_enabled, _ in screen.active_bindings.values():
+            name = binding.id or binding.action
+            shown = self.app.get_key_display(binding)
+            key = _Key(name, binding.key, shown, labels.get(name) or binding.description, is_enabled)
+            if name in labels:
+                steps.setdefault(name, key)  # the first of several keys for one action
+            elif binding.show:
+                (common if node in (screen, self.app) else own).setdefault(name, key)
             elif binding.key == self.app.COMMAND_PALETTE_BINDING:
                 palette = (key,)
-        if (tuple(keys.values()), palette) != (self._keys, self._palette):
-            self._keys, self._palette = tuple(keys.values()), palette
+        ordered = [steps[name] for name in labels if name in steps]
+        keys = (*own.values(), *ordered, *common.values())
+        if (keys, palette) != (self._keys, self._palette):
+            self._keys, self._palette = keys, palette
             self.refresh()
