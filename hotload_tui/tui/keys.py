@@ -181,6 +181,16 @@ COMMANDS: Final = (
         )
         for number, tab in enumerate(TABS, 1)
     ),
+    Command(
+        "focus_log",
+        _key("log_below", "8", "go to the log at the bottom, or to its tab"),
+        Entry("view: log at the bottom", "go to it"),
+    ),
+    Command(
+        "focus_timeline",
+        _key("timeline", "9", "go to the timeline (from 160 columns on)"),
+        Entry("view: timeline", "go to it"),
+    ),
     Command("save_screenshot", entry=Entry("app: screenshot", "save the screen as SVG")),
     Command("app.action_quit", entry=Entry("app: quit", "unload the plugins and quit")),
 )

@@ -13,6 +13,7 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
+from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Input
 from textual.worker import Worker
@@ -26,6 +27,7 @@ from hotload_tui.tui.dialogs import AskNameScreen, HelpScreen, key_lines
 from hotload_tui.tui.filters import Filters
 from hotload_tui.tui.follow import Follow
 from hotload_tui.tui.framework import Punctual
+from hotload_tui.tui.guide import Guide
 from hotload_tui.tui.lifecycle import Shutdown, Startup
 from hotload_tui.tui.programs import Copyable, hand_out, hand_over, keep_copy, open_editor
 from hotload_tui.tui.requests import FactReader, FactsFailed, FactsRead, Requests
@@ -81,7 +83,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         self._timeline = Timeline()
         self._foot = Horizontal(self._strip, self._timeline, id="foot")
         self._line = Prompt(id="filter")
-        self._notice = Notice()
+        self._notice = Notice(self._free_border)
         self._key_line = KeyLine()
 
         self.requests = Requests(self.call_later, self._show_failure)
@@ -103,6 +105,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         )
         self.follow = Follow(self, self.selection, self._status, clock, knows_first=self.startup.is_ready)
         self._news = News(clock)
+        self._guide = Guide(self._stored.learned)
         self.workbench = Workbench(
             self._stored,
             self._tabs.hooks,
@@ -171,6 +174,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         """Store the view state for the next session."""
         state, log = self._stored, self._tabs.log_view
         self.filters.store(state)
+        state.learned = sorted(self._guide.learned)
         self.workbench.store(state)
         state.theme = self.app.theme
         state.selected = self._table.chosen
@@ -263,6 +267,13 @@ class ConsoleScreen(Punctual, Screen[None]):
         self._table.show(arrangement.of(every, figures(points)), len(every), points)
         self._pane.problems.list(every)
         self._show_empty()
+        self._show_guide()
+
+    def _show_guide(self) -> None:
+        """Show a new user what to press next, and give the table the room that it needs."""
+        plugin = self.selection.plugin
+        is_read = plugin is not None and self._tabs.active == "error"
+        self._pane.guide(self._guide.next(self.selection.plugins, plugin.name if plugin and is_read else ""))
         self._fit()
 
     def _fit(self) -> None:
@@ -287,6 +298,13 @@ class ConsoleScreen(Punctual, Screen[None]):
         if off != self._offers_enable:
             self._offers_enable = off
             self.refresh_bindings()
+
+    def _free_border(self) -> int:
+        """Return the free cells of the border below the status line, on the right of the panes' titles."""
+        top = [pane for pane in (self._table, self._tabs, self._strip) if pane.region.y == 1]
+        last = max(top, key=lambda pane: pane.region.x, default=self._table)
+        title = Content.from_markup(last.border_title or "")
+        return self.size.width - last.region.x - title.cell_length - 4
 
     def _show_steps(self) -> None:
         """Show the keys that matter for the selected plugin, but not that of the tab that has the focus."""
@@ -368,6 +386,7 @@ class ConsoleScreen(Punctual, Screen[None]):
     def on_tabbed_content_tab_activated(self) -> None:
         """Show the filter and the next steps of the tab that was opened."""
         self._show_steps()
+        self._show_guide()
         self.call_after_refresh(self.filters.show)
 
     def on_log_view_narrowed(self) -> None:
@@ -472,6 +491,22 @@ class ConsoleScreen(Punctual, Screen[None]):
         self._reveal("plugins")
         self.set_focus(self._table)  # focus() would act after the next key
 
+    async def focus_log(self) -> None:
+        """Focus the log at the bottom; open the Log tab if there is none."""
+        self._reveal("strip")
+        if self._foot.display:
+            self.set_focus(self._strip)
+        else:
+            await self.open_tab("log")
+
+    def focus_timeline(self) -> None:
+        """Focus the timeline, if the terminal is large enough to show it."""
+        self._reveal("timeline")
+        if self._foot.display and self._timeline.display:
+            self.set_focus(self._timeline)
+        else:
+            self.say("The timeline needs 160 columns and 30 rows.")
+
     async def open_tab(self, name: str) -> None:
         """Open a tab and focus it."""
         self._reveal("detail")
@@ -485,11 +520,15 @@ class ConsoleScreen(Punctual, Screen[None]):
             self.add_class("-max-plugins")
             self._fit()
         else:
-            self.add_class("-max-strip" if self.focused is self._strip else "-max-detail")
+            beside = {self._strip: "-max-strip", self._timeline: "-max-timeline"}
+            self.add_class(beside.get(self.focused, "-max-detail"))
 
     @property
     def _maximised(self) -> str:
-        return next((name for name in ("plugins", "detail", "strip") if self.has_class(f"-max-{name}")), "")
+        return next(
+            (name for name in ("plugins", "detail", "strip", "timeline") if self.has_class(f"-max-{name}")),
+            "",
+        )
 
     def _restore(self) -> bool:
         """Restore the maximised pane; return whether there was one."""

@@ -167,6 +167,8 @@ class ViewState(Struct, omit_defaults=True):
     steps: bool = False
     least: Level = "debug"
     """The lowest level of the lines in the Log tab."""
+    learned: list[str] = []
+    """What the user has done, so that the guide does not name it again."""
     earlier: list[HookCall] = []
     pinned: list[HookCall] = []
 

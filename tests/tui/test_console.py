@@ -14,6 +14,7 @@ from hotload_tui.core.model import PluginDetail
 from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.keys import TABS
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
+from hotload_tui.tui.widgets.status import Notice
 from tests.conftest import Workspace
 from tests.tui.console import Run, console
 
@@ -66,7 +67,7 @@ async def test_what_could_not_be_read_is_read_again(workspace: Workspace, run: R
 
 
 async def test_a_long_toast_hides_no_row_of_a_table_on_top(workspace: Workspace, run: Run) -> None:
-    """At 80x24 a long toast covers the end of the details, and a short one the border above the table."""
+    """At 80x24 a long toast has rows above the keys, and a short one lies on the border above the table."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root) as it:
         await it.shows("+ ok")
@@ -75,6 +76,45 @@ async def test_a_long_toast_hides_no_row_of_a_table_on_top(workspace: Workspace,
         assert "short news" in it.text.splitlines()[1]
         it.main.say("long news, " * 9 + "the end", bad=True)
         await it.until(lambda: "+ ok     one" in it.text and "the end" in it.text.splitlines()[-2])
+
+
+async def test_no_toast_covers_anything(workspace: Workspace, run: Run) -> None:
+    """A short toast lies on the free part of the border, and a long one gets rows of its own."""
+    workspace["one"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
+        await it.shows("+ ok", "watcher: off", "─ one─")
+        it.main.say("short news")
+        await it.until(lambda: "short news" in it.text.splitlines()[1])
+        assert "─ one─" in it.text.splitlines()[1]
+        long = "long news, " * 6 + "the end"
+        it.main.say(long)
+        await it.until(lambda: long in it.text.splitlines()[-2])
+        assert "─ one─" in it.text.splitlines()[1]
+        assert all(text in it.text for text in ("watcher: off", "Rebuild", "loaded generation 1"))
+        it.main.query_one(Notice).hide()
+        await it.until(lambda: long not in it.text)
+
+
+async def test_a_new_user_is_led_to_the_next_key(workspace: Workspace, run: Run) -> None:
+    """In a small project one line names the next key, until the user has pressed it once."""
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        await it.shows("No plugins yet. n makes one")
+        workspace["greet"] = PLAIN
+        running.manager.rebuild()
+        await it.shows("Next: e opens greet in your editor; a save reloads it.")
+        workspace["greet"] = PLAIN + "# changed\n"
+        running.manager.rebuild()
+        await it.until(lambda: "+ ok" in it.row("greet") and "Next:" not in it.text)
+        workspace["greet"] = "1 / 0\n" + PLAIN
+        running.manager.rebuild()
+        await it.shows("Next: enter shows why greet failed; e opens the line.")
+        await it.press("enter")
+        await it.until(lambda: "Next:" not in it.text and "still running" in it.text)
+        await it.press("0", "q")
+    async with console(running.manager, workspace.root) as it:
+        await it.until(lambda: "~ STALE" in it.row("greet"))
+        assert "Next:" not in it.text
 
 
 async def test_capital_r_rebuilds_what_changed(workspace: Workspace, run: Run) -> None:

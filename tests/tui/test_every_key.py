@@ -113,6 +113,11 @@ def no(other: See) -> See:
     return lambda it: not other(it)
 
 
+def either(one: See, other: See) -> See:
+    """Return a check that one of two checks holds."""
+    return lambda it: one(it) or other(it)
+
+
 def over(screen: type) -> See:
     """Return a check that a dialog of this class is open."""
     return lambda it: isinstance(it.app.screen, screen)
@@ -252,6 +257,8 @@ EVERYWHERE = Pane(
         Key("hashes", focused("HashesView"), ("0",)),
         Key("history", focused("HistoryView"), ("0",)),
         Key("hooks", focused("HooksTable"), ("0",)),
+        Key("log_below", focused("LogView"), ("0",)),
+        Key("timeline", either(focused("Timeline"), toast("needs 160 columns")), ("0",)),
         Key("palette", palette, ("escape",)),
         Key("ctrl+p", palette, ("escape",)),
         Key("suspend", toast("no shell below")),

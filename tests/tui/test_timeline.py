@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.history_view import Timeline
 from tests.conftest import Workspace, answering
 from tests.tui.console import Console, Run, console
@@ -48,3 +49,21 @@ async def test_the_timeline_gives_way_to_a_maximised_log(workspace: Workspace, r
         await it.until(lambda: "Timeline" not in it.text and "Plugins" not in it.text)
         await it.press("plus")
         await it.shows("─ Timeline─", "Plugins")
+
+
+async def test_number_keys_go_to_the_log_and_to_the_timeline(workspace: Workspace, run: Run) -> None:
+    """``8`` and ``9`` focus the log below and the timeline, and ``+`` gives the screen to either."""
+    workspace["one"] = answering(1)
+    async with console(run(workspace.config()).manager, workspace.root, (200, 50)) as it:
+        await it.shows("─ Timeline─", "+ ok")
+        await it.press("9", "plus")
+        await it.until(lambda: "━Timeline" in it.text and "Plugins" not in it.text and "Log━" not in it.text)
+        await it.press("8")
+        await it.until(lambda: "━Log━" in it.text and "Plugins" in it.text)
+        await it.press("plus")
+        await it.until(lambda: "━Log━" in it.text and "Plugins" not in it.text)
+        await it.resize(80, 24)
+        await it.press("plus", "9")
+        await it.toasted("The timeline needs 160 columns")
+        await it.press("8")
+        await it.until(lambda: it.main.focused is it.main.query_one(DetailTabs).log_view)

@@ -34,7 +34,7 @@ class TimelineEntry(NamedTuple):
     text: str
 
 
-class Timeline(Widget):
+class Timeline(Widget, can_focus=True):
     """Lists the differences between reads; it misses a generation that came and went between two reads."""
 
     def __init__(self) -> None:

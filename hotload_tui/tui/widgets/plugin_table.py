@@ -396,6 +396,8 @@ class PluginPane(Vertical):
         super().__init__(id="plugins")
         self.table = PluginTable(clock)
         self.problems = Problems()
+        self._guide = Body()
+        self._guide.id = "guide"
         self._empty = Static(id="no-plugins", markup=False)
         self._taken: tuple[int | None, int | None] = (None, None)
         """The width and height in cells that were set; ``None`` for those of the style sheet."""
@@ -405,6 +407,12 @@ class PluginPane(Vertical):
         yield self.table
         yield self._empty
         yield self.problems
+        yield self._guide
+
+    def guide(self, text: str) -> None:
+        """Show what the user may press next, below the table; nothing for an empty text."""
+        self._guide.show(Content(text))
+        self.set_class(bool(text), "-guided")
 
     def watch_empty(self, text: str) -> None:
         """Show the new text."""
@@ -426,7 +434,7 @@ class PluginPane(Vertical):
         elif not is_alone:
             rows, share = SMALL_HEIGHT if is_small else HEIGHT
             most = max(rows, int(screen.height * share))
-            height = most if self.empty else min(most, self.table.row_count + 2)
+            height = most if self.empty else min(most, self.table.row_count + 2 + self.has_class("-guided"))
         if (width, height) != self._taken:
             self._taken = width, height
             self.styles.width, self.styles.height = width, height

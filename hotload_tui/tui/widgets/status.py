@@ -38,20 +38,22 @@ LONG: Final = 10.0
 DRAW_INTERVAL: Final = 0.2
 """Seconds between two painted texts."""
 
-_ROW: Final = 0.75
-"""The share of the screen's width that a text of one row can take."""
+_PADDING: Final = 2
+"""Cells beside a toast's text."""
 
 
 class Notice(Punctual, Container):
-    """Shows one text at a time, at the right, where a text of one row hides only a pane's border.
+    """Shows one text at a time, at the right on the free part of a pane's border, or in rows of its own.
 
     It is a part of the main screen, so dialogs lie above it. Each text restarts its only timer. The widget is
     hidden, never removed: a Textual toast that was replaced at once could stay painted for ever.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: Callable[[], int]) -> None:
+        """``room`` returns the free cells of the border."""
         self._body = Body()
         super().__init__(self._body)
+        self._room = room
         self._timer: Timer | None = None
         self.text = ""
         self._is_bad = False
@@ -74,7 +76,7 @@ class Notice(Punctual, Container):
         if self.text:
             self._body.set_class(self._is_bad, "-bad")
             text = Content(f"! {self.text}" if self._is_bad else self.text)
-            self.set_class(text.cell_length > _ROW * self.screen.size.width, "-long")
+            self.set_class(text.cell_length + _PADDING <= self._room(), "-over")
             self._body.show(text)
             self.add_class("-shown")
 
