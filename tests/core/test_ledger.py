@@ -84,7 +84,9 @@ def helper(value: int = 1, *, more: int = 2) -> object:
 def host(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a module of the host that plugins import as ``host``."""
     module = ModuleType("host_of_the_test")
-    vars(module).update(greeting=len, cache={}, tools=[], number=1, Tool=Tool, wake=threading.Event())
+    vars(module).update(
+        greeting=len, cache={}, tools=[], parts=([],), number=1, Tool=Tool, wake=threading.Event()
+    )
     vars(module).update(load_dotenv=lambda: os.environ.setdefault("HOTLOAD_FILE", "1"))
     vars(module).update(helper=helper, in_main_thread=in_main_thread, Logger=Logger)
     monkeypatch.setitem(sys.modules, "host_of_the_test", module)
@@ -232,6 +234,11 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
                      "attribute"),
     "patched with a plain value": ("host.number = 2", lambda: sys.modules["host_of_the_test"].number,
                                    "attribute"),
+    "patched with an equal list": ("host.tools = []", lambda: id(sys.modules["host_of_the_test"].tools),
+                                   "attribute"),
+    "patched with an equal tuple of lists": (
+        "host.parts = ([],)", lambda: id(sys.modules["host_of_the_test"].parts), "attribute",
+    ),
     "attribute added": ("host.extra = C()", lambda: hasattr(sys.modules["host_of_the_test"], "extra"),
                         "attribute"),
     "attribute deleted": ("del host.number", lambda: sys.modules["host_of_the_test"].number, "attribute"),
@@ -376,6 +383,7 @@ LATE = [
         "captured warnings", "gettext", "csv dialect", "csv dialect taken out", "mimetype",
         "mimetype of others", "XML namespace", "disabled logger",
         "sys.stdout", "patched with a plain value", "attribute deleted", "mock.patch",
+        "patched with an equal list", "patched with an equal tuple of lists",
         # The earlier values of these are unknown.
         "patched function", "patched host", "attribute added", "patched builtin",
     )
@@ -1103,6 +1111,24 @@ def test_what_the_host_changed_since_stays(workspace: Workspace, run: Run) -> No
     running.manager.disable("greet")
     retire(running)
     assert os.environ["HOTLOAD_KEPT"] == "of the host"
+
+
+@pytest.mark.usefixtures("tidy")
+def test_what_is_set_as_it_was_is_no_change(workspace: Workspace, run: Run, host: ModuleType) -> None:
+    """A value that the plugin sets again, or an equal text or number, stays the host's to change."""
+    workspace["greet"] = a_plugin(
+        "import os\nos.environ['HOTLOAD_KEPT'] = 'kept'\nhost.greeting = host.greeting\nhost.number = 1"
+    )
+    running = run(workspace.config())
+    os.environ["HOTLOAD_KEPT"] = "of the host"
+    vars(host).update(greeting=max, number=2)
+    running.manager.disable("greet")
+    assert retire(running).ledger == ()
+    assert (os.environ["HOTLOAD_KEPT"], vars(host)["greeting"], vars(host)["number"]) == (
+        "of the host",
+        max,
+        2,
+    )
 
 
 RELIED_ON = {

@@ -127,7 +127,7 @@ class _Copies(dict[Hashable, object]):
             if HAS_VERSIONS
             else [*self.copies()]
         )
-        self.changed = [name for name in suspects if not _is_equal(*self.copies()[name])]
+        self.changed = [name for name in suspects if not _is_unchanged(*self.copies()[name])]
 
     def renew(self) -> None:
         """Copy the changed namespaces again."""
@@ -294,12 +294,13 @@ class Attributes(Register):
         }
 
 
-def _is_equal(namespace: _Namespace, copy: _Namespace) -> bool:
-    """Compare in C, by identity first; ``__eq__`` of a foreign object may return an array or raise."""
-    try:
-        return namespace == copy
-    except Exception:  # foreign ``__eq__``
-        return False
+def _is_unchanged(namespace: _Namespace, copy: _Namespace) -> bool:
+    """Compare in C, by identity: an equal list is another list. A name that came is the last one."""
+    return (
+        len(namespace) == len(copy)
+        and next(reversed(namespace), None) == next(reversed(copy), None)
+        and all(map(is_, namespace.values(), copy.values()))
+    )
 
 
 def _counts(name: str) -> bool:

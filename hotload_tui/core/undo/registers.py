@@ -133,8 +133,16 @@ class PlainRegister(Register):
 
 
 def is_same(one: object, other: object) -> bool:
-    """Return whether two values are identical, or equal and of the same plain type."""
-    return one is other or (type(one) is type(other) and type(one) in _PLAIN and one == other)
+    """Return whether two values are identical, or equal and of the same plain type.
+
+    A tuple is plain if its items are: two equal lists in it are two lists, of which each may change.
+    """
+    if one is other or type(one) is not type(other) or type(one) not in _PLAIN:
+        return one is other
+    if type(one) is not tuple:
+        return one == other
+    items, others = cast("tuple[object, ...]", one), cast("tuple[object, ...]", other)
+    return len(items) == len(others) and all(map(is_same, items, others))
 
 
 def is_identical(before: Entries, after: Entries) -> bool:
