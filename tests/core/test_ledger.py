@@ -24,6 +24,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -1129,6 +1130,62 @@ def test_what_is_set_as_it_was_is_no_change(workspace: Workspace, run: Run, host
         max,
         2,
     )
+
+
+ENVIRONMENTS = {
+    "all taken out": "os.environ.clear()",
+    "all replaced": "os.environ.clear()\nos.environ.update(HOTLOAD_KEPT='x', HOTLOAD_MORE='y')",
+    "computed names": "for name in ('KEPT', 'MORE'):\n    os.environ['HOTLOAD_' + name] = 'x'",
+    "names that it found": "[os.environ.pop(each) for each in [*os.environ] if each.startswith('HOTLOAD')]",
+    "names in one text": "os.environ |= dict(n.split('=') for n in 'HOTLOAD_KEPT=x HOTLOAD_MORE='.split())",
+    "bytes": "os.environb[b'HOTLOAD_KEPT'] = b'x'",
+    "child processes": "os.unsetenv('HOTLOAD_KEPT')\nos.putenv('HOTLOAD_MORE', 'x')",
+}
+
+
+@pytest.mark.usefixtures("tidy", "host")
+@pytest.mark.parametrize("kind", ENVIRONMENTS)
+def test_the_environment_is_as_it_was_however_it_was_changed(
+    workspace: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A failed load and a retirement restore all variables but those that the host has set since."""
+
+    def look() -> tuple[object, ...]:
+        children = subprocess.run(["/usr/bin/env"], capture_output=True, check=True).stdout
+        return dict(os.environ), sorted(children.split(b"\n"))
+
+    monkeypatch.setenv("HOTLOAD_OWN", "1")
+    before = look()
+    workspace["greet"] = a_plugin(f"import os\n{ENVIRONMENTS[kind]}\nraise ValueError")
+    running = run(workspace.config())
+    assert running.fault("greet").notes == ()
+    assert look() == before
+    workspace["greet"] = a_plugin(f"import os\n{ENVIRONMENTS[kind]}")
+    running.manager.rebuild("greet")
+    assert look() != before
+    os.environ["HOTLOAD_OWN"] = "2"
+    running.manager.disable("greet")
+    assert {entry.outcome for entry in retire(running).ledger} == {"undone"}
+    assert os.environ["HOTLOAD_OWN"] == "2"
+    os.environ["HOTLOAD_OWN"] = "1"
+    assert look() == before
+
+
+@pytest.mark.usefixtures("tidy")
+def test_a_variable_of_a_library_stays(workspace: Workspace, run: Run, host: ModuleType) -> None:
+    """What a library sets stays, also if the plugin reads, sets and removes variables of its own."""
+    vars(host)["set_up"] = lambda: os.environ.setdefault("HOTLOAD_LIBRARY", "1")
+    workspace["greet"] = a_plugin(
+        "import os\nhost.set_up()\nos.environ['HOTLOAD_KEPT'] = 'x'\n"
+        "os.environ.setdefault('HOTLOAD_TEST', 'x')\n"
+        "os.environ.pop('HOTLOAD_TEST')\n[os.environ.get(each) for each in os.environ]\n"
+        "own = {**os.environ}; own[host] = os.environ['HOTLOAD_KEPT']; own.update(a='x'); own.clear()"
+    )
+    running = run(workspace.config())
+    running.manager.disable("greet")
+    (entry,) = retire(running).ledger
+    assert entry.what == "variable HOTLOAD_KEPT"
+    assert os.environ.pop("HOTLOAD_LIBRARY") == "1"
 
 
 RELIED_ON = {

@@ -353,7 +353,7 @@ class Ledger:
         is_given = is_exit and change.key in self._given
         is_own = is_given or self._script.has(change.after)
         is_own = is_own or self._owner.owns(change.after) or self._owner.owns(change.key)
-        place = self._change_of(register, change.key)
+        place = register.change_in(self._script, change.key)
         if not is_own and (place is None or is_exit):
             return  # a library or another thread made the change
         place = place or place_of(change.after)
@@ -542,12 +542,6 @@ class Ledger:
         """Return the texts in the code that tell a change from others, unless the code computes them."""
         return [text for text in line.register.texts_of(line.key) if self._script.mentions(text)]
 
-    def _change_of(self, register: Register, key: Hashable) -> CodePlace | None:
-        """Return a place in the code that can change an entry of a register; ``None`` if there is none."""
-        if register.module and self._script.mentions(register.module) is None:
-            return None
-        return self._script.mentions(*register.words_of(key))
-
     def takes(self, line: _Line, root: str, texts: Iterable[str]) -> bool:
         """Take over a change of the previous generation that this one relies on; return whether it did.
 
@@ -557,7 +551,7 @@ class Ledger:
         own = [each for each in self._lines if each.register is line.register]
         if any(each.key == line.key or each.entry.what == line.entry.what for each in own):
             return False
-        if self._change_of(line.register, line.key) is None:
+        if line.register.change_in(self._script, line.key) is None:
             return False
         if any(self._script.mentions(text) is None for text in texts):
             return False

@@ -185,6 +185,29 @@ class Script:
                 return CodePlace.of(found.co_filename, _line_of(found, word))
         return None
 
+    @functools.cached_property
+    def computed_variable(self) -> CodePlace | None:
+        """The first place that may change a variable of ``os.environ`` whose name is not in the code."""
+        codes = (code for module in self._modules for code in _nested(module))
+        for code in (code for code in codes if any(name in code.co_names for name in _ENVIRONMENT)):
+            steps = [
+                (step.opname, cast("object", step.argval), step.argrepr, step.positions)
+                for step in dis.get_instructions(code)
+            ]
+            found = [place for _, value, _, place in steps if value in _ENVIRONMENT]
+            starts = [(place.lineno, place.col_offset) for place in found if place]
+            triples = zip(steps, steps[1:], steps[2:], strict=False)
+            for (kind, key, *_), (name, value, text, place), (after, *_) in triples:
+                if name in _SUBSCRIPTS or text == "|=":  # begins where its container does
+                    is_computed = place is not None and (place.lineno, place.col_offset) in starts
+                    is_computed &= type(key) is not str or kind != "LOAD_CONST"
+                else:
+                    is_computed = key in _ENVIRONMENT and value in _CHANGES
+                    is_computed &= value in _BULK or after != "LOAD_CONST"
+                if is_computed:
+                    return CodePlace.of(code.co_filename, (place and place.lineno) or code.co_firstlineno)
+        return None
+
     def has_file(self, file: str) -> bool:
         """Return whether a module of the code is in this file."""
         return any(CodePlace.of(module.co_filename, 0).file == file for module in self._modules)
@@ -230,6 +253,10 @@ class Script:
         )
 
 
+_ENVIRONMENT = ("environ", "environb")
+_SUBSCRIPTS = ("STORE_SUBSCR", "DELETE_SUBSCR")
+_BULK = ("clear", "update", "popitem")
+_CHANGES = (*_BULK, "pop", "setdefault")
 _SETS_BY_NAME = {"setattr", "delattr", "object", "patch"}  # functions that take the name as a string
 
 

@@ -33,7 +33,7 @@ from hotload_tui.core.interpreter import (
     remove_exit_function,
     search_functions,
 )
-from hotload_tui.core.undo.owner import CodePlace, Owner, module_of, name_of, place_of
+from hotload_tui.core.undo.owner import CodePlace, Owner, Script, module_of, name_of, place_of
 
 MISSING: Final = object()
 """Marks an absent value."""
@@ -96,6 +96,12 @@ class Register(ABC):
     def words_of(self, key: Hashable) -> tuple[str, ...]:  # noqa: ARG002 - most registers have one list
         """Return the words of which code that changes this entry has one."""
         return self.words
+
+    def change_in(self, script: Script, key: Hashable) -> CodePlace | None:
+        """Return a place in the code that can change the entry; ``None`` if there is none."""
+        if self.module and script.mentions(self.module) is None:
+            return None
+        return script.mentions(*self.words_of(key))
 
     def texts_of(self, key: Hashable) -> Iterator[str]:
         """Yield the texts that tell this entry from the others; code that changes it may have them."""
@@ -171,6 +177,9 @@ class Environment(PlainRegister):
 
     def words_of(self, key: Hashable) -> tuple[str, ...]:  # noqa: D102 - as Register
         return _text(key), "load_dotenv"
+
+    def change_in(self, script: Script, key: Hashable) -> CodePlace | None:  # noqa: D102 - as Register
+        return Register.change_in(self, script, key) or script.computed_variable
 
     def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - the value may be a secret
         return f"variable {_text(key)}"

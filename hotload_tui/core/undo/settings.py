@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import ctypes
 import faulthandler
 import gc
 import importlib
@@ -189,6 +190,48 @@ class Extensions(_Codes):
             copyreg.add_extension(*cast("tuple[str, str]", value), code)
 
 
+class ChildVariables(PlainRegister):
+    """The variables that child processes get but ``os.environ`` lacks, or the other way round."""
+
+    category = "environment"
+    words = ("putenv", "unsetenv")
+
+    def may_change(self, artifact: Artifact) -> bool:  # noqa: D102 - as Register
+        return artifact.may_say(self.words, _MOST)
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        own, inherited = cast("dict[bytes, bytes]", getattr(os.environ, "_data", {})), _child_variables()
+        if inherited is None or sys.platform == "win32":
+            return {}
+        names = [name for name in {**own, **inherited} if own.get(name) != inherited.get(name)]
+        return {name: inherited.get(name) for name in names}
+
+    def write(self, key: Hashable, value: object) -> None:
+        """Set the variable; ``MISSING``: to its value in ``os.environ``."""
+        name = cast("bytes", key)
+        value = os.environb.get(name) if value is MISSING else value
+        if value is None:
+            os.unsetenv(name)
+        else:
+            os.putenv(name, cast("bytes", value))
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: ARG002, D102 - the value may be a secret
+        return f"variable {os.fsdecode(cast('bytes', key))} of child processes"
+
+
+def _child_variables() -> dict[bytes, bytes] | None:
+    """Return the environment that the C library gives to child processes; ``None`` if it cannot be read."""
+    try:
+        places = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+    except (OSError, TypeError, ValueError):  # only the executable can read it on macOS
+        return None
+    found: dict[bytes, bytes] = {}
+    while places and (entry := places[len(found)]):  # type: ignore[truthy-bool]  # a null pointer is false
+        name, _, value = entry.partition(b"=")
+        found[name] = value
+    return found
+
+
 class Limits(PlainRegister):
     """The limits of the process that ``resource`` sets; a lowered hard limit stays, unless root runs this."""
 
@@ -326,6 +369,7 @@ def settings() -> Iterator[Register]:
     yield from _typing()
     yield from _numbers()
     yield from _names()
+    yield ChildVariables()
     yield Limits()
     yield Streams()
     yield Dialects()
