@@ -12,10 +12,12 @@ import faulthandler
 import gc
 import gettext
 import inspect
+import io
 import json
 import locale
 import logging
 import logging.config
+import logging.handlers
 import mimetypes
 import multiprocessing
 import os
@@ -330,6 +332,19 @@ UNDONE: dict[str, tuple[str, Callable[[], object], str]] = {
                         lambda: logging.getLogger("formatted").disabled, "logging"),
     "level of a handler": ("import logging\nlogging.getLogger('formatted').handlers[0].setLevel(50)",
                            lambda: logging.getLogger("formatted").handlers[0].level, "logging"),
+    "stream of a handler": (
+        "import io, logging\nlogging.getLogger('streaming').handlers[0].setStream(io.StringIO())",
+        lambda: id(vars(logging.getLogger("streaming").handlers[0])["stream"]), "logging",
+    ),
+    "own stream of a handler": (
+        ("import io, logging\nclass S(io.StringIO): ...\n"
+         "logging.getLogger('streaming').handlers[0].stream = S()"),
+        lambda: id(vars(logging.getLogger("streaming").handlers[0])["stream"]), "logging",
+    ),
+    "target of a handler": (
+        "import logging\nlogging.getLogger('streaming').handlers[1].setTarget(logging.NullHandler())",
+        lambda: vars(logging.getLogger("streaming").handlers[1])["target"], "logging",
+    ),
     "logger class of another": ("import logging\nlogging.setLoggerClass(host.Logger)", logging.getLoggerClass,
                                 "attribute"),
     "time zones": ("import zoneinfo\nzoneinfo.reset_tzpath(['/nowhere'])", lambda: zoneinfo.TZPATH,
@@ -378,6 +393,7 @@ LATE = [
         "csv field limit", "decimal defaults", "decimal traps", "level name", "interval timer", "stack size",
         "fault handler", "collector threshold", "origin tracking", "memory tracing", "codec alias",
         "email charset", "pickle extension", "web browser",
+        "stream of a handler", "target of a handler",
         "level of a handler", "event loop policy", "logger class of another", "time zones",
         "text domain", "folder of a text domain", "flags of dlopen", "standard output", "replaced module",
         "module of another name", "module taken out",
@@ -398,10 +414,13 @@ def tidy(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[None]:
     weakref.finalize(handler := logging.NullHandler(), len, "").detach()  # the first call uses atexit
     monkeypatch.chdir(str(tmp_path))
     handler.setFormatter(logging.Formatter("%(message)s"))
+    others = logging.StreamHandler(io.StringIO()), logging.handlers.MemoryHandler(1)
     logging.getLogger("formatted").handlers[:] = [handler]
+    logging.getLogger("streaming").handlers[:] = others
     with warnings.catch_warnings():
         yield
     logging.getLogger("formatted").handlers.clear()
+    logging.getLogger("streaming").handlers.clear()
 
 
 @pytest.mark.usefixtures("tidy", "host")

@@ -519,11 +519,18 @@ class Signals(Register):
         yield cast("signal.Signals", key).name
 
 
-_CLUES = ("Handler", "handlers", "Filter", "Formatter", "Level", "level", "propagate", "disabled", "Config")
+_CLUES = (
+    "Handler", "handlers", "Filter", "Formatter", "Level", "level", "propagate", "disabled", "Config",
+    "stream", "setStream", "setTarget",
+)  # fmt: skip
 """Code that changes the settings of a logger contains one of these strings."""
 
 _BYTES = 100  # bytes of an artifact that are searched for all words in the time of reading one logger
 _MOST = 1 << 17  # the largest artifact to search, in bytes
+
+
+_PARTS = ("formatter", "stream", "target")
+"""The attributes of a handler that lead to other objects."""
 
 
 class Logging(Register):
@@ -532,13 +539,14 @@ class Logging(Register):
     category = "logging"
     words = (
         "addHandler", "removeHandler", "addFilter", "removeFilter", "setFormatter", "setLevel", "propagate",
-        "basicConfig", "dictConfig", "fileConfig", "handlers", "level", "disabled",
+        "basicConfig", "dictConfig", "fileConfig", "handlers", "level", "disabled", "setStream", "stream",
+        "setTarget", "target",
     )  # fmt: skip
 
     def __init__(self, is_plugins: Callable[[object], bool]) -> None:
-        """Prepare to restore the last formatters that no plugin has set."""
+        """Prepare to restore the last formatters, streams and targets that no plugin has set."""
         self._is_plugins = is_plugins
-        self._formatters: weakref.WeakKeyDictionary[logging.Handler, logging.Formatter] = (
+        self._parts: weakref.WeakKeyDictionary[logging.Handler, dict[str, object]] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -566,14 +574,25 @@ class Logging(Register):
             yield from readable(self._entries_of(name, handler))
 
     def _entries_of(self, name: str, handler: logging.Handler) -> Iterator[tuple[Hashable, object]]:
-        if handler.formatter is not None:
-            yield (name, "formatter", id(handler)), handler.formatter
-            if not self._is_plugins(handler.formatter):
-                self._formatters[handler] = handler.formatter
+        is_file = issubclass(type(handler), logging.FileHandler)  # it opens other streams by itself
+        for part in _PARTS[: 1 if is_file else None]:
+            value = vars(handler).get(part, MISSING)
+            if value is MISSING or (part == "formatter" and value is None):
+                continue
+            yield (name, part, id(handler)), value
+            if not self._is_plugins(value):
+                self._parts.setdefault(handler, {})[part] = value
         if handler.level:
             yield (name, "level of a handler", id(handler)), handler.level
         for condition in handler.filters:
             yield (name, "filter of a handler", id(condition)), condition
+
+    def changes(self, before: Entries, after: Entries) -> Iterator[RegisterChange]:
+        """Yield the changed entries; the stream and the target of a new handler come and go with it."""
+        for change in super().changes(before, after):
+            is_whole = change.before is not MISSING and change.after is not MISSING
+            if is_whole or cast("tuple[str, str, int]", change.key)[1] not in ("stream", "target"):
+                yield change
 
     def write(self, key: Hashable, value: object) -> None:  # noqa: D102 - as Register
         name, kind, number = cast("tuple[str, str, int]", key)
@@ -606,8 +625,8 @@ class Logging(Register):
             elif id(handler) == number and kind == "level of a handler":
                 handler.setLevel(0 if value is MISSING else cast("int", value))
             elif id(handler) == number:
-                before = self._formatters.get(handler) if value is MISSING else value
-                handler.formatter = cast("logging.Formatter | None", before)
+                known = self._parts.get(handler, {"formatter": None})
+                vars(handler)[kind] = known[kind] if value is MISSING else value
 
 
 def _set_loggers() -> list[tuple[str, logging.Logger]]:
