@@ -376,6 +376,17 @@ if sys.version_info < (3, 14):  # where it is deprecated
         "attribute",
     )
 
+if sys.version_info >= (3, 12):
+    UNDONE["monitoring tool"] = (
+        """import sys
+m, event = sys.monitoring, sys.monitoring.events.PY_START
+m.use_tool_id(2, 'mine')
+m.register_callback(2, event, lambda *a: None)
+m.set_events(2, event)""",
+        lambda: sys.monitoring.get_tool(2),
+        "monitoring tool",
+    )
+
 LATE = [
     name
     for name in UNDONE
@@ -393,7 +404,7 @@ LATE = [
         "csv field limit", "decimal defaults", "decimal traps", "level name", "interval timer", "stack size",
         "fault handler", "collector threshold", "origin tracking", "memory tracing", "codec alias",
         "email charset", "pickle extension", "web browser",
-        "stream of a handler", "target of a handler",
+        "stream of a handler", "target of a handler", "monitoring tool",
         "level of a handler", "event loop policy", "logger class of another", "time zones",
         "text domain", "folder of a text domain", "flags of dlopen", "standard output", "replaced module",
         "module of another name", "module taken out",
@@ -1359,6 +1370,7 @@ _ONCE = {
     "csv dialect taken out": "import csv\n'unix' in csv.list_dialects() and csv.unregister_dialect('unix')",
     "variable taken out": "import os\nos.environ.pop('HOTLOAD_KEPT', None)",
     "attribute deleted": "vars(host).pop('number', None)",
+    "monitoring tool": "import sys\nsys.monitoring.get_tool(2) or sys.monitoring.use_tool_id(2, 'mine')",
 }
 # No executor: its thread would keep the previous version's ``threading`` hook for its whole life.
 _LEFT_OPEN = (

@@ -288,6 +288,41 @@ class Streams(PlainRegister):
 _STREAM: Final = ("encoding", "errors", "line_buffering", "write_through")
 
 
+class MonitoringTools(PlainRegister):
+    """The names of the tools of ``sys.monitoring`` by their numbers; an undone tool loses its callbacks."""
+
+    category = "monitoring tool"
+    words = ("use_tool_id",)
+
+    def may_change(self, artifact: Artifact) -> bool:  # noqa: D102 - as Register
+        return artifact.may_say(self.words, _MOST)
+
+    def read(self) -> Entries:  # noqa: D102 - as Register
+        if sys.version_info < (3, 12):
+            return {}
+        names = ((tool, sys.monitoring.get_tool(tool)) for tool in range(_TOOLS))
+        return {tool: name for tool, name in names if name is not None}
+
+    def changes(self, before: Entries, after: Entries) -> Iterator[RegisterChange]:
+        """Yield the tools that came: the events of one that went are not known."""
+        return (change for change in super().changes(before, after) if change.before is MISSING)
+
+    def write(self, key: Hashable, value: object) -> None:  # noqa: ARG002, D102 - the value is ``MISSING``
+        if sys.version_info >= (3, 12):
+            tool, monitoring = cast("int", key), sys.monitoring
+            monitoring.set_events(tool, monitoring.events.NO_EVENTS)
+            for event in vars(monitoring.events).values():
+                if type(event) is int and event.bit_count() == 1:
+                    monitoring.register_callback(tool, event, None)
+            monitoring.free_tool_id(tool)
+
+    def tell(self, key: Hashable, value: object) -> str:  # noqa: D102 - as Register
+        return f"{key} {name_of(value)}"
+
+
+_TOOLS: Final = 6  # numbers that ``sys.monitoring`` has
+
+
 class ModuleEntries(Register):
     """The entries of ``sys.modules`` that no import under their own name has made."""
 
@@ -370,6 +405,7 @@ def settings() -> Iterator[Register]:
     yield from _numbers()
     yield from _names()
     yield ChildVariables()
+    yield MonitoringTools()
     yield Limits()
     yield Streams()
     yield Dialects()
