@@ -117,10 +117,10 @@ class Process:
         layers[:] = [(to if layer[0] == root else layer[0], layer[1]) for layer in layers]
 
     def undo(self, owner: Owner, register: Register, key: Hashable) -> None:
-        """Restore the value below a generation's change, unless other code has changed the entry since.
+        """Restore the value below a generation's change.
 
         Raises:
-            LookupError: that value is not known.
+            LookupError: that value is not known, or the entry has changed since.
 
         """
         stack = self._stacks[register, key]
@@ -140,6 +140,8 @@ class Process:
                 relink(above, Owner(root), value, below)
         elif is_same(current, value) or owner.owns(current):
             register.write(key, below)
+        elif not is_same(current, below):
+            raise LookupError("it has changed since the load, and stays as it is")
         register.forget(key, value)
 
 
