@@ -275,8 +275,15 @@ class _ReferenceGraph:
         return [namespace_of(thing) for thing in self.members if is_module(thing)]
 
     def _roots(self) -> list[object]:
-        """Return what each function refers to: a namespace, or with ``exec`` at least the builtins."""
-        spaces = self.namespaces()
+        """Return what each function refers to: a namespace, or with ``exec`` at least the builtins.
+
+        The functions of a copy of a shared module, which a version made, are not the plugin's.
+        """
+        spaces = [
+            space
+            for space in self.namespaces()
+            if is_within(cast("dict[str, object]", space).get("__name__"), self.root)
+        ]
         builtins = (cast("dict[str, object]", space).get("__builtins__") for space in spaces)
         return [*spaces, *[each for each in builtins if type(each) is dict][:1]]
 

@@ -327,6 +327,31 @@ def test_a_failed_load_keeps_the_overloads_of_the_live_version(bench: Bench) -> 
     assert [each.memory for each in bench.loader.retire()] == ["freed"]
 
 
+COPIED = """
+import importlib.util, sys
+
+spec = importlib.util.find_spec("html.parser")
+copy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(copy)
+sys.modules["hotload_copy"] = copy
+
+class Parser(copy.HTMLParser): ...
+
+def register(ctx):
+    ctx.hook("greet", lambda: Parser().convert_charrefs)
+"""
+
+
+def test_a_failed_load_with_a_copy_of_a_shared_module_leaves_nothing_behind(bench: Bench) -> None:
+    """The functions of a package's own copy of a standard module are not reported as references."""
+    bench.load(COPIED)
+    error = bench.refusal(COPIED + "    1 / 0\n")
+    assert getattr(error, "__notes__", []) == []
+    assert bench.host.call("greet") == [True]
+    bench.loader.unload("greet")
+    assert {each.memory for each in bench.loader.retire()} == {"freed"}
+
+
 GENERATED = """
 class Kind: ...
 
