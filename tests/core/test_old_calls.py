@@ -103,13 +103,16 @@ def test_the_end_of_the_calls(
 
 
 @counted
-def test_the_host_lets_go(workspace: Workspace, run: Starts, calling: Calls) -> None:
-    """A plugin is ok again as soon as its old version is freed."""
-    workspace["greet"] = VIEW
+@pytest.mark.parametrize("module", ["", "class Odd: ...\nsys.modules[__name__] = Odd()\n"])
+def test_the_host_lets_go(workspace: Workspace, run: Starts, calling: Calls, module: str) -> None:
+    """A plugin is ok again as soon as its old version is freed, also if an object replaced a module."""
+    workspace["greet/part.py"] = f"import sys\n{module}"
+    source = f"import part\n{VIEW}"
+    workspace["greet"] = source
     running = run(workspace.config())
     routes.append(Route(running.host.first("give")))
     calling(route_page)
-    changed(workspace, running, VIEW.replace("answer", "other"))
+    changed(workspace, running, source.replace("answer", "other"))
     becomes(running, PluginState.OLD)
     routes[0].view = cast("Callable[[], object]", running.host.first("give"))
     becomes(running, PluginState.OK)

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from hotload_tui.core.hooks.point import Handler
 from hotload_tui.core.interpreter import CallReports, stack_of, stacks
-from hotload_tui.core.leak_path import namespace_of, place
+from hotload_tui.core.leak_path import is_module, namespace_of, place
 from hotload_tui.core.primitives import all_threads, current_thread, monotonic
 from hotload_tui.core.runtime.generation import Generation, PrivateImport
 
@@ -244,7 +244,8 @@ _reports = CallReports(_entered)
 
 def _functions_of(generation: Generation) -> list[FunctionType]:
     """Return the living functions of a generation, with those that no module has a name for."""
-    builtins = [namespace_of(module).get("__builtins__") for module in generation.modules.values()]
+    modules = filter(is_module, generation.modules.values())  # an object may have replaced a module
+    builtins = [namespace_of(module).get("__builtins__") for module in modules]
     private = [each for each in builtins if type(each) is dict][:1]  # all have the same
     return [each for each in gc.get_referrers(*private) if type(each) is FunctionType]
 

@@ -542,7 +542,7 @@ def _plain(method: object) -> object:
 
 
 def _namespace(module: ModuleType | None) -> _Namespace:
-    """Return a module's namespace without running its code; empty if the module is gone."""
+    """Return a module's namespace without running its code; empty if it is gone, or an object replaced it."""
     if not issubclass(type(module), ModuleType):
         return {}
     return cast("_Namespace", ModuleType.__getattribute__(cast("ModuleType", module), "__dict__"))
