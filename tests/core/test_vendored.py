@@ -274,6 +274,51 @@ def test_names_of_a_vendored_package_mean_the_own_version(
     assert [each.memory for each in bench.loader.retire()] == ["freed"]
 
 
+BY_IMPORTER = """
+import sys
+from importlib.machinery import ModuleSpec
+
+class Importer:
+    def find_spec(self, name, path, target=None):
+        return ModuleSpec(name, self) if name.endswith("pack.moves") else None
+
+    def create_module(self, spec):
+        __import__("hotload_shared")
+        module = sys.modules[spec.name] = sys.modules["hotload_shared"]
+        return module
+
+    def exec_module(self, module): ...
+
+sys.meta_path.append(Importer())
+"""
+
+
+BY_ALIAS = "import sys, hotload_shared\nsys.modules[f'{__name__}.moves'] = hotload_shared\n"
+
+
+@pytest.mark.parametrize("package", [BY_IMPORTER, BY_ALIAS], ids=["importer", "alias"])
+def test_a_shared_module_under_a_name_of_a_package_stays_as_it_is(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    """A shared module with another name in a package, as ``six.moves.queue``, is not the plugin's."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/hotload_shared.py").write_text("WORD = 'shared'\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "shared"))
+    bench.workspace["greet/pack/__init__.py"] = package
+    source = "import pack.moves\n\ndef register(ctx):\n    ctx.hook('greet', get)\n"
+    for number in range(2):
+        bench.load(f"{source}\ndef get():\n    from pack.moves import WORD\n    return WORD, {number}\n")
+        assert {each.memory for each in bench.loader.retire()} <= {"freed"}
+        assert bench.host.call("greet") == [("shared", number)]
+        shared = importlib.import_module("hotload_shared")
+        assert shared.__spec__ is not None
+        assert shared.__spec__.name == "hotload_shared"
+    kept = sys.modules["hotload_shared"]
+    bench.loader.unload("greet")
+    assert [each.memory for each in bench.loader.retire()] == ["freed"]
+    assert sys.modules.pop("hotload_shared") is kept
+
+
 TRACES = {
     "typing's cleanups": "import typing\n@typing._tp_cache\ndef kind(x): return x\nkind(1)\n",
     "overloads": "import typing\n@typing.overload\ndef f(x: int): ...\nf.words = ACT = lambda: 1\n",

@@ -42,6 +42,7 @@ from hotload_tui.core.compiled import DIGITS
 from hotload_tui.core.errors import ArtifactError
 from hotload_tui.core.hooks.live import HandleMaker
 from hotload_tui.core.interpreter import caller
+from hotload_tui.core.leak_path import is_module, namespace_of
 from hotload_tui.core.leaks import forget_loggers
 from hotload_tui.core.module_names import ModuleNames, names_below, unique_name
 from hotload_tui.core.primitives import RLock
@@ -505,14 +506,34 @@ class _GivenLoader(importlib.abc.Loader):
     def __init__(self, parent: str, module: str, given: ModuleType) -> None:
         self._place = (parent, module)
         self._given = given
+        self._spec = _spec_of(given)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:  # noqa: ARG002
         """Return the object."""
         return self._given
 
-    def exec_module(self, module: ModuleType) -> None:  # noqa: ARG002
+    def exec_module(self, module: ModuleType) -> None:
         """Put the facade in its place: the next version may have an object of its own."""
+        _give_back(module, self._spec)
         finder.facade(*self._place)
+
+
+class _NotingLoader(importlib.abc.Loader):
+    """Asks the loader of ``spec`` for its module, and notes the spec that the module already has."""
+
+    def __init__(self, spec: ModuleSpec) -> None:
+        self._loader = spec.loader
+        self.noted: ModuleSpec | None = None
+        if hasattr(self._loader, "create_module"):
+            spec.loader = self
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Return the module of the loader, which is the spec's loader again."""
+        spec.loader = self._loader
+        assert self._loader is not None
+        module = self._loader.create_module(spec)
+        self.noted = _spec_of(module)
+        return module
 
 
 class _ImporterLoader(importlib.abc.Loader):
@@ -521,14 +542,19 @@ class _ImporterLoader(importlib.abc.Loader):
     def __init__(self, parent: str, module: str, found: ModuleSpec) -> None:
         self._place = (parent, module)
         self._found = found
+        self._spec: ModuleSpec | None = None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:  # noqa: ARG002
-        """Return the importer's module."""
+        """Return the importer's module; it may be a shared module, as ``six.moves.queue``."""
         with self._named():
-            return importlib.util.module_from_spec(self._found)
+            noting = _NotingLoader(self._found)
+            module = importlib.util.module_from_spec(self._found)
+            self._spec = noting.noted
+            return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Let the importer run the module."""
+        _give_back(module, self._spec)
         loader = self._found.loader
         if loader is not None:
             with self._named():
@@ -878,6 +904,14 @@ class Generation:
             elif table is self.modules or not self.is_released or self._importing:
                 table[name] = thing
 
+    def own_modules(self) -> dict[str, ModuleType]:
+        """Return ``modules`` without the shared modules that the plugin has under a name of its own."""
+        return {name: module for name, module in self.modules.items() if not self._is_shared(module)}
+
+    def _is_shared(self, module: ModuleType) -> bool:
+        name = getattr(_spec_of(module), "name", None)
+        return type(name) is str and not self.owns(name) and sys.modules.get(name) is module
+
     def note(self, module: ModuleType, source: bytes) -> None:
         """Note what the code of a module, about to run, does with the names of modules."""
         if _READS_MODULES.search(source):
@@ -1008,7 +1042,7 @@ class Generation:
     def _withdraw(self) -> None:
         self.modules = dict(self._found()) or self.modules
         finder.remove(self)
-        own = {id(module) for module in self.modules.values()}
+        own = {id(module) for module in self.own_modules().values()}
         for name, module in sys.modules.copy().items():
             if name in self.modules or id(module) in own:  # also under another name that the plugin chose
                 sys.modules.pop(name, None)
@@ -1031,6 +1065,18 @@ def install(module_path: str, plugins: Iterable[tuple[str, str, int, tuple[str, 
 
 _Find: TypeAlias = Callable[[str, Sequence[str] | None, None], ModuleSpec | None]
 _READS_MODULES = re.compile(rb"sys\.modules|from\s+sys\s+import[^\n]*\bmodules\b")
+
+
+def _spec_of(thing: object) -> ModuleSpec | None:
+    """Return the spec of a module, without running its code."""
+    spec = namespace_of(thing).get("__spec__") if is_module(thing) else None
+    return cast("ModuleSpec | None", spec)
+
+
+def _give_back(module: ModuleType, spec: ModuleSpec | None) -> None:
+    """Restore the spec of a module that has one: the import system has replaced it by that of an alias."""
+    if spec is not None:
+        namespace_of(module)["__spec__"] = spec
 
 
 def _is_of_shared(module: str, thing: object) -> bool:

@@ -244,7 +244,7 @@ _reports = CallReports(_entered)
 
 def _functions_of(generation: Generation) -> list[FunctionType]:
     """Return the living functions of a generation, with those that no module has a name for."""
-    modules = filter(is_module, generation.modules.values())  # an object may have replaced a module
+    modules = filter(is_module, generation.own_modules().values())  # an object may have replaced a module
     builtins = [namespace_of(module).get("__builtins__") for module in modules]
     private = [each for each in builtins if type(each) is dict][:1]  # all have the same
     return [each for each in gc.get_referrers(*private) if type(each) is FunctionType]

@@ -239,7 +239,7 @@ class Retirer:
         functions = [handler.call for handler in live.handlers]
         claimed = None
         if live.ledger.claims is not None:
-            claimed = live.ledger.claims.found(live.generation.modules.values(), functions)
+            claimed = live.ledger.claims.found(live.generation.own_modules().values(), functions)
         gone = self.drop(live.generation, live.ledger, live.context, *functions)
         gone.faults = tuple(replace(fault, generation=number) for fault in faults)
         gone.inside, gone.entries, gone.claimed = inside, entries, claimed
@@ -274,7 +274,7 @@ class Retirer:
         ``others`` are objects of the generation that its modules do not always refer to.
         """
         forget(generation.root)
-        liveness = LivenessCheck(generation.plugin, generation.root, generation.modules, others)
+        liveness = LivenessCheck(generation.plugin, generation.root, generation.own_modules(), others)
         return Parting(generation.plugin, generation.number, liveness, ledger, OldCalls(generation))
 
     # ---- calls that did not end

@@ -212,7 +212,7 @@ class Load:
         self._overloads = {}
         gone.is_failed = True
         if ledger.claims:
-            gone.claimed = ledger.claims.found(generation.modules.values(), parts_of(error))
+            gone.claimed = ledger.claims.found(generation.own_modules().values(), parts_of(error))
         for entry in gone.remove_references(error, live):
             error.add_note(f"left behind: {entry.describe()}")
         if unseen := gone.liveness.unseen():
