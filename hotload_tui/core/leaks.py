@@ -49,6 +49,7 @@ def forget(root: str) -> None:
     forget_loggers(
         root.rpartition(".")[0], lambda logger: is_within(of_type(type(logger), "__module__"), root)
     )
+    _hand_over_loggers(root)
     _forget_overloads(root)
     for name in ("modulesbyfile", "_filesbymodname"):
         _forget_modules(getattr(inspect, name, None), root)
@@ -80,6 +81,25 @@ def forget_loggers(parent: str, is_wanted: Callable[[object], bool] = lambda _: 
                 if isinstance(holder, logging.PlaceHolder):
                     holder.loggerMap.pop(logger, None)
                 above = above.rpartition(".")[0]
+
+
+def _hand_over_loggers(root: str) -> None:
+    """Give each logger of a class in ``root`` the next version's class, or the first base of other code.
+
+    The program keeps the logger, because its name is not a plugin's.
+    """
+    following = logging.getLoggerClass()
+    names = of_type(following, "__module__"), of_type(following, "__qualname__")
+    for logger in logging.Logger.manager.loggerDict.copy().values():
+        kind = type(logger)
+        if not is_within(of_type(kind, "__module__"), root):
+            continue
+        is_same = (of_type(kind, "__module__"), of_type(kind, "__qualname__")) == names
+        bases = cast("tuple[type, ...]", of_type(kind, "__mro__"))
+        others = (each for each in bases if not is_within(of_type(each, "__module__"), root))
+        with contextlib.suppress(TypeError):  # another layout
+            new = following if is_same and following is not kind else next(others)
+            object.__setattr__(logger, "__class__", new)
 
 
 def _logger_names() -> Iterator[int]:

@@ -344,6 +344,36 @@ def test_what_a_package_leaves_in_the_standard_library_is_removed(bench: Bench, 
     assert [each.memory for each in bench.loader.retire()] == ["freed"]
 
 
+LOGGER = """
+import logging
+
+class Own(logging.Logger):
+    word = 'WORD'
+
+logging.setLoggerClass(Own)
+log = logging.getLogger("hotload_logger")
+
+def register(ctx):
+    ctx.hook("greet", lambda: (log.word, type(log) is Own))
+"""
+
+
+def test_a_logger_of_a_packages_own_class_goes_to_the_next_version(bench: Bench) -> None:
+    """A logger stays for the program, with the class of the live version, and at last one of other code."""
+    bench.load(LOGGER)
+    log = logging.getLogger("hotload_logger")
+    for word in ("one", "two"):
+        bench.load(LOGGER.replace("WORD'", f"{word}'"))
+        assert [each.memory for each in bench.loader.retire()] == ["freed"]
+        assert bench.host.call("greet") == [(word, True)]
+    bench.refusal(LOGGER + "    1 / 0\n")
+    assert bench.host.call("greet") == [("two", True)]
+    bench.loader.unload("greet")
+    assert {each.memory for each in bench.loader.retire()} == {"freed"}
+    assert logging.getLogger("hotload_logger") is log
+    assert type(logging.root.manager.loggerDict.pop("hotload_logger")) is logging.Logger
+
+
 OVERLOADED = """
 import typing
 
