@@ -122,7 +122,7 @@ def _plugins(config: Config) -> Iterator[Finding]:
     if config.layout != DEFAULT:
         yield Finding("plugins", "ok", config.layout.describe())
     yield from _writable_by_others(folder, [plugin.path for plugin in plugins.values()], "plugins")
-    if not os.access(folder, os.W_OK):
+    if folder.exists() and not os.access(folder, os.W_OK):
         yield Finding(
             "plugins",
             "note",
@@ -246,7 +246,8 @@ def _watcher(config: Config) -> Iterator[Finding]:
 
 
 def _inotify(config: Config, notifier: str) -> Iterator[Finding]:
-    needed = sum(1 for _ in os.walk(config.runtime_dir, followlinks=False))
+    roots = (config.runtime_dir, *config.layout.packages.values())
+    needed = sum(1 for root in roots for _ in os.walk(root, followlinks=False))
     for name, least, need in (
         ("max_user_watches", _ROOM * needed, f"{needed} directories to watch"),
         ("max_user_instances", _FEW_INSTANCES, "one for each manager"),

@@ -106,7 +106,7 @@ def test_the_documented_configuration_is_the_default(tmp_path: Path) -> None:
     assert found.watch == WatchConfig(ignore=("*.log", "/data/"), notifier="inotify")
     expected = Config(runtime_dir=str(tmp_path / "plugins"), compiled_dir=str(tmp_path / "compiled"))
     assert msgspec.structs.replace(found, plugins={}, keys={}, watch=expected.watch) == expected
-    of_the_host = blocks("docs/configuration.md", "toml")[0].partition("[")[0]
+    of_the_host = blocks("docs/configuration.md", "toml")[0].partition("\n[")[0]
     shown = set(re.findall(r"^(?:# )?(\w+) = ", of_the_host, re.MULTILINE))
     assert shown | {"plugins", "keys", "watch"} == {field.name for field in msgspec.structs.fields(Config)}
 

@@ -171,4 +171,5 @@ def _manager(scope: Scope) -> Manager:
 
 def _place(manager: Manager, status: PluginStatus) -> str:
     """Return the plugin's path as seen from this process: the host may have another working directory."""
-    return near(str(Path(manager.snapshot().host.runtime_dir, Path(status.path).name)))
+    path = Path(status.path)
+    return near(path if path.is_absolute() else Path(manager.snapshot().host.runtime_dir, path.name))

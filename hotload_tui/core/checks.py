@@ -214,7 +214,7 @@ def compiled(source: Source, file: SourceFile) -> Entry:
     if isinstance(found, Exception):
         raise CompileError(source.name, f"{file.path} does not compile", file=file_name) from found
     found = found or _compiled_here(source, file, file_name)
-    if file.path == entry.file and not found.may_register:
+    if file.path == entry.file and entry.function and not found.may_register:
         message = f"{entry.file} defines no {entry.function}; add: {entry.example}"
         raise CompileError(source.name, message, file=file_name, line=1)
     said = [f"{file.path}:{line}: {category}: {text}" for line, category, text in found.warnings]
@@ -228,9 +228,9 @@ def _unfit(file: SourceFile, entry: PluginEntry) -> tuple[str, int]:
     if len(file.content) > _LARGEST:
         size = f"has {len(file.content):,} bytes"
         return f"{size}; Python files over {_LARGEST:,} are not compiled: move its data to a data file", 0
-    if file.path == entry.file and not file.content.strip():
+    if file.path == entry.file and (entry.function or entry.is_alone) and not file.content.strip():
         # A file is empty for a moment while an editor saves it, and an empty file compiles.
-        return f"is empty; define {entry.function}(ctx) in it", 1
+        return f"is empty; {f'define {entry.function}(ctx)' if entry.function else 'write code'} in it", 1
     if b"\0" in file.content:
         line = file.content.partition(b"\0")[0].count(b"\n") + 1
         return f"has a NUL byte in line {line}; save it as UTF-8 text", line
@@ -513,7 +513,7 @@ def unresolved_imports(source: Source, module_path: str) -> tuple[UnresolvedImpo
     files = [file for file in source.files if is_module(file.path)]
     if any(b"sys.path" in file.content for file in files):
         return ()
-    own = _Own(source, module_path)
+    own = _Own(source, module_path, *source.entry.packages)
     words = _words_of(source.root, files)
     return tuple(found for file in files for found in _of_file(file, own, words[file.sha256]))
 
@@ -547,13 +547,14 @@ def is_installed(name: str) -> bool:
 class _Own:
     """The modules that the plugin's own files provide."""
 
-    def __init__(self, source: Source, module_path: str = "") -> None:
+    def __init__(self, source: Source, *others: str) -> None:
+        """Let the plugin provide the packages ``others``, too."""
         self._paths = {file.path for file in source.files}
         self._folders = {
             path[:index] for path in self._paths for index, char in enumerate(path) if char == "/"
         }
         self._stems = {path.partition(".")[0] for path in self._paths}
-        self._heads = (source.name, module_path)
+        self._heads = (source.name, *others)
 
     def answers(self, importer: str, module: str) -> bool:
         """Return whether the plugin provides ``module``, as it is written in the file ``importer``."""

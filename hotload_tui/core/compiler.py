@@ -18,6 +18,7 @@ from hotload_tui.core.artifact import Artifact, Entry, write_artifact
 from hotload_tui.core.checks import (
     compiled,
     description_of,
+    foreign_packages,
     is_module,
     reload_of,
     requires_of,
@@ -228,7 +229,7 @@ class Compiler:
         return find_artifacts(self.folder, [plugin]).get(plugin, [])
 
     def _read(self, path: Path) -> Source:
-        return read_source(self._rule.layout.name_of(path.name) or path.name, path, self._rule)
+        return read_source(self._rule.layout.plugin_at(path, path.parent) or path.name, path, self._rule)
 
     def _check_sizes(self, source: Source) -> None:
         """Raise ``CompileError`` if a file is too large for an artifact."""
@@ -327,10 +328,12 @@ class _About(NamedTuple):
 def _about(source: Source) -> _About:
     """Return what the entry says about the plugin; raises ``CompileError``."""
     entry = source.entry_content
+    packages = source.entry.packages
+    imported = foreign_packages(source) if packages else frozenset()
+    required = (each for each in packages if each in imported)
     name, file_name = source.name, str(Path(source.root, source.entry.file))
-    return _About(
-        description_of(entry), requires_of(name, entry, file_name), reload_of(name, entry, file_name)
-    )
+    requires = dict.fromkeys([*requires_of(name, entry, file_name), *required])
+    return _About(description_of(entry), tuple(requires), reload_of(name, entry, file_name))
 
 
 def _warnings_of(artifact: Artifact) -> tuple[str, ...]:

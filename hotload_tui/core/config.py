@@ -11,6 +11,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
+from hotload_tui.core import packages as on_path
 from hotload_tui.core.errors import ConfigError
 from hotload_tui.core.layout import Layout
 
@@ -85,6 +86,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The name of the function that registers a plugin."""
     files: bool = False
     """Whether a Python file directly in ``runtime_dir`` is a plugin, too."""
+    packages: tuple[str, ...] = ()
+    """The names of packages on the import path that are plugins, too, wherever they are."""
+    shared: tuple[str, ...] = ()
+    """Python files and packages of the program that plugins import, and that reload with these plugins."""
     load_timeout: float = 10.0
     """Seconds that executing a plugin's modules and its ``register`` may take together."""
     drain_timeout: float = 5.0
@@ -133,7 +138,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def layout(self) -> Layout:
         """What a plugin looks like in this project."""
-        return Layout(self.entry, self.register, self.files)
+        packages = {name: on_path.locate(name) for name in self.packages}
+        shared = {on_path.name_of(place): os.path.abspath(place) for place in self.shared}  # noqa: PTH100
+        return Layout(self.entry, self.register, self.files, {**packages, **shared}, tuple(shared))
 
     def of(self, plugin: str) -> PluginConfig:
         """Return the settings of one plugin; defaults if nothing is configured."""
@@ -141,8 +148,17 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def _check_words(config: Config) -> None:
-    if problem := config.layout.problem():
+    settings = [("packages", name, name) for name in config.packages]
+    settings += [("shared", place, on_path.name_of(place)) for place in config.shared]
+    if problem := on_path.problem_with(settings):
         raise ConfigError(problem)
+    layout = config.layout
+    if problem := layout.problem():
+        raise ConfigError(problem)
+    for setting, written, name in settings:
+        place, beside = layout.packages[name], layout.file_names(name)
+        if problem := on_path.clash(place, (config.runtime_dir, config.compiled_dir), beside):
+            raise ConfigError(f'{setting} = ["{written}"]: {problem}')
     if config.on_fault not in ON_FAULT:
         known = ", ".join(f'"{name}"' for name in ON_FAULT)
         raise ConfigError(f'on_fault = "{config.on_fault}": must be one of {known}')

@@ -179,9 +179,13 @@ def _of_project(file: Path, content: Mapping[str, object]) -> Layer:
 
 
 def _beside(file: Path, table: dict[str, object]) -> dict[str, object]:
-    """Make the folders that a file names relative to the folder of that file."""
+    """Make the folders and files that a file names relative to the folder of that file."""
     folders = {name: table[name] for name in FOLDERS if isinstance(table.get(name), str)}
-    return {**table, **{name: str(file.parent / str(folder)) for name, folder in folders.items()}}
+    placed: dict[str, object] = {name: str(file.parent / str(folder)) for name, folder in folders.items()}
+    shared = table.get("shared")
+    if isinstance(shared, list):
+        placed["shared"] = [str(file.parent / each) if isinstance(each, str) else each for each in shared]
+    return {**table, **placed}
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Find, enable, disable and create plugins on the disk.
 
 The name of a directory decides: ``_x`` is the disabled plugin ``x``; ``.x``, ``__x`` and plain files are
-ignored, except Python files in a project whose ``Layout`` has ``files``.
+ignored, except Python files in a project whose ``Layout`` has ``files``. The packages of the ``Layout`` are
+plugins wherever they are; the configuration disables them.
 """
 
 from __future__ import annotations
@@ -47,11 +48,12 @@ _NAME: Final = re.compile(r"[^\W_][\w.\- ]*")
 
 
 class PluginDirectory(Struct, frozen=True):
-    """A directory, or a single file, that is a plugin."""
+    """A directory, a single file, or a package on the import path that is a plugin."""
 
     name: str
     path: Path
     enabled: bool
+    is_package: bool = False
 
 
 def find_plugins(runtime_dir: Path, layout: Layout = DEFAULT) -> dict[str, PluginDirectory]:
@@ -68,6 +70,8 @@ def find_plugins(runtime_dir: Path, layout: Layout = DEFAULT) -> dict[str, Plugi
         with _scandir(runtime_dir) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except FileNotFoundError:
+        if layout.packages:  # such a project need not have the folder
+            return _packages(layout)
         raise RuntimeDirError(
             f"no plugin directory {near(runtime_dir)}: create it (mkdir {near(runtime_dir)}), "
             "create it with a first plugin ('hotload new NAME'), or name another with --plugins"
@@ -83,7 +87,12 @@ def find_plugins(runtime_dir: Path, layout: Layout = DEFAULT) -> dict[str, Plugi
         before = found.get(name)
         if before is None or _rank(entry.name, layout) > _rank(before.path.name, layout):
             found[name] = PluginDirectory(name, runtime_dir / entry.name, enabled)
-    return found
+    return found | _packages(layout)
+
+
+def _packages(layout: Layout) -> dict[str, PluginDirectory]:
+    places = layout.packages.items()
+    return {name: PluginDirectory(name, Path(place), enabled=True, is_package=True) for name, place in places}
 
 
 def _rank(file_name: str, layout: Layout) -> tuple[bool, bool]:
@@ -91,16 +100,18 @@ def _rank(file_name: str, layout: Layout) -> tuple[bool, bool]:
     return not file_name.startswith("_"), not layout.is_file(file_name)
 
 
-def found_status(directory: PluginDirectory, config: Config) -> PluginStatus:
+def found_status(directory: PluginDirectory, config: Config, layout: Layout) -> PluginStatus:
     """Return the status of a plugin of which only the directory is known."""
     enabled = directory.enabled and config.of(directory.name).enabled
     state = PluginState.NEW if enabled else PluginState.OFF
-    entry = config.layout.entry_of(directory.path)
+    entry = layout.entry_of(directory.path)
     return PluginStatus(directory.name, state, str(directory.path), entry=entry.file)
 
 
 def find_plugin(runtime_dir: Path, name: str, layout: Layout = DEFAULT) -> PluginDirectory | None:
     """Return the plugin of that name under ``runtime_dir``, or ``None``."""
+    if name in layout.packages:
+        return _packages(layout)[name]
     if "\\" in name:  # how a name that is not UTF-8 is shown; only a listing finds its directory
         try:
             return find_plugins(runtime_dir, layout).get(name)
@@ -127,6 +138,8 @@ def enable(plugin: PluginDirectory) -> PluginDirectory:
         RefusedError: both ``x`` and ``_x`` exist, or the system refuses the rename.
 
     """
+    if plugin.is_package:
+        return plugin
     if not plugin.enabled:
         return _rename(plugin, plugin.path.name.removeprefix("_"), enabled=True)
     twin = plugin.path.with_name(f"_{plugin.path.name}")
@@ -139,9 +152,12 @@ def disable(plugin: PluginDirectory) -> PluginDirectory:
     """Rename ``x`` to ``_x``; do nothing if the plugin is disabled.
 
     Raises:
-        RefusedError: ``_x`` exists already, or the system refuses the rename.
+        RefusedError: ``_x`` exists already, the system refuses the rename, or the plugin is a package.
 
     """
+    if plugin.is_package:
+        setting = f"enabled = false under [plugins.{plugin.name}] in hotload.toml"
+        raise RefusedError(f"{plugin.name} is a package, which keeps its name: write {setting}")
     return _rename(plugin, f"_{plugin.path.name}", enabled=False) if plugin.enabled else plugin
 
 
@@ -167,6 +183,8 @@ def create(runtime_dir: Path, name: str, template: str = SIMPLE, layout: Layout 
         raise UsageError(f'no template "{template}"; {nearest(template, TEMPLATES)}')
     is_file = layout.files and template == SIMPLE
     path = runtime_dir / (f"{name}.py" if is_file else name)
+    if name in layout.packages:
+        raise RefusedError(f"{name} is a plugin already, in {near(layout.packages[name])}")
     if layout.name_of(path.name) != name:
         raise UsageError(f'"{path.name}" cannot be a plugin: it is a test or template; choose another name')
     for existing in (runtime_dir / each for each in layout.file_names(name)):

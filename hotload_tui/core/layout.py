@@ -1,7 +1,7 @@
 """``Layout``: how the plugins of a project look on disk. The one place that knows a plugin's entry.
 
 A project may name another entry file than ``plugin.py`` and another function than ``register``, and a single
-file may be a plugin.
+file, or a package on the import path, may be a plugin.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ class PluginEntry(Struct, frozen=True):
     file: str = _PLUGIN
     """Directly in the plugin's folder."""
     function: str = "register"
+    """Empty for a shared module, which registers nothing."""
     is_alone: bool = False
     """Whether the file is the whole plugin; its folder is then that of all plugins."""
+    packages: tuple[str, ...] = ()
+    """The plugins of the project that are packages: who imports one of them by its name requires it."""
 
     @property
     def module(self) -> str:
@@ -53,11 +56,19 @@ class Layout(Struct, frozen=True):
     """The name of the function that registers a plugin."""
     files: bool = False
     """Whether a Python file beside the directories is a plugin, too."""
+    packages: dict[str, str] = {}
+    """The packages that are plugins, too, wherever they are: each with its folder, or file of a module."""
+    shared: tuple[str, ...] = ()
+    """The packages that are shared modules: they register nothing."""
 
     def describe(self) -> str:
         """Return what a plugin is in this project, as a sentence."""
         files = ", and each Python file beside them is a plugin" if self.files else ""
-        return f"a plugin is a directory with {self.entry}, which defines {self.register}(ctx){files}"
+        named = ", ".join(name for name in self.packages if name not in self.shared)
+        packages = f"; so is each of the packages {named}" if named else ""
+        shared = f"; the plugins share {', '.join(self.shared)}" if self.shared else ""
+        what = f"a plugin is a directory with {self.entry}, which defines {self.register}(ctx)"
+        return f"{what}{files}{packages}{shared}"
 
     def problem(self) -> str:
         """Return what is wrong with a setting, as a message says it; empty if nothing is."""
@@ -69,18 +80,42 @@ class Layout(Struct, frozen=True):
 
     def arguments(self) -> str:
         """Return the settings that differ from the defaults as arguments that follow others in a call."""
-        names = [name for name in self.__struct_fields__ if getattr(self, name) != getattr(DEFAULT, name)]
-        return "".join(f", {name}={getattr(self, name)!r}" for name in names)
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        values = {name: value for name, value in values.items() if value != getattr(DEFAULT, name)}
+        if self.packages:
+            values["packages"] = tuple(name for name in self.packages if name not in self.shared)
+            values["shared"] = tuple(self.packages[name] for name in self.shared)
+        return "".join(f", {name}={value!r}" for name, value in values.items())
 
     def is_file(self, path: Path | str) -> bool:
         """Return whether the plugin with this path or file name is a single file."""
-        return self.files and os.fspath(path).endswith(".py")
+        place = os.fspath(path)
+        return place.endswith(".py") and (self.files or place in self.packages.values())
+
+    def package_at(self, path: Path) -> str:
+        """Return the name of the package in which ``path`` is, or which it is; empty if it is in none."""
+        return next((name for name, place in self.packages.items() if path.is_relative_to(place)), "")
+
+    def plugin_at(self, path: Path, root: Path) -> str | None:
+        """Return the name of the plugin to which ``path`` belongs; ``root`` contains the directories."""
+        if package := self.package_at(path):
+            return package
+        parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
+        return self.name_of(parts[0]) if parts else None
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The names of all entry files."""
+        return (self.entry, _INIT) if self.packages else (self.entry,)
 
     def entry_of(self, path: Path) -> PluginEntry:
         """Return the entry of the plugin at ``path``."""
+        packages, name = tuple(self.packages), self.package_at(path)
+        function = "" if name in self.shared else self.register
         if self.is_file(path):
-            return PluginEntry(path.name, self.register, is_alone=True)
-        return PluginEntry(self.entry, self.register)
+            return PluginEntry(path.name, function, is_alone=True, packages=packages)
+        is_init = name and (self.entry == _PLUGIN or not function)
+        return PluginEntry(_INIT if is_init else self.entry, function, packages=packages)
 
     def folder_of(self, path: Path) -> Path:
         """Return the folder to which the paths of the files of the plugin at ``path`` are relative."""
@@ -106,7 +141,7 @@ class Layout(Struct, frozen=True):
 
     def rival_of(self, path: Path) -> Path | None:
         """Return the directory or file that has the same plugin name as ``path``, or ``None``."""
-        if not self.files:
+        if not self.files or self.package_at(path):
             return None
         other = path.with_suffix("") if self.is_file(path) else path.with_name(f"{path.name}.py")
         return other if (other.is_dir() if self.is_file(path) else other.is_file()) else None

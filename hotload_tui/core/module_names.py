@@ -91,9 +91,18 @@ def installed_spec(name: str) -> ModuleSpec | None:
     Finders of plugins are not asked: their code may not end.
     """
     module = sys.modules.get(name)
-    if module is not None:
-        return module.__spec__
+    return spec_on_path(name) if module is None else module.__spec__
+
+
+def spec_on_path(name: str) -> ModuleSpec | None:
+    """Return the spec of a module without dots in its name as a fresh process would find it, or ``None``.
+
+    Neither the finders of plugins are asked, nor that of hotload, which finds the live versions of plugins.
+    """
     for finder in _finders():
+        kind = finder if isinstance(finder, type) else type(finder)
+        if str(module_of_class(kind)).partition(".")[0] == _OWN:
+            continue
         find: object = getattr(finder, "find_spec", None)
         spec = find(name, None) if callable(find) else None
         if spec is not None:
@@ -117,6 +126,7 @@ def _finders() -> list[object]:
     return [finder for finder, place in zip(finders, places, strict=True) if not is_of_plugin(str(place))]
 
 
+_OWN: Final = __name__.partition(".")[0]
 _read_module: Final[Callable[[type], object]] = type.__dict__["__module__"].__get__
 
 

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from hotload_tui.core.errors import DiscoverError, near
 from hotload_tui.core.layout import DEFAULT, PLUGIN_ENTRY, Layout, PluginEntry
+from hotload_tui.core.packages import missing
 from hotload_tui.core.primitives import perf_counter, time_ns
 
 _stat, _scandir = os.stat, os.scandir  # a plugin can replace them
@@ -60,7 +61,7 @@ class SourceRule:
 
         ``path`` is relative to the plugin's directory, with forward slashes.
         """
-        if self._spec is not None and path != self.layout.entry:
+        if self._spec is not None and path not in self.layout.entries:
             is_named = self._spec.check_file(f"{path}/" if is_folder else path).include
             if is_named is not None:  # false: a pattern that begins with ``!`` matches
                 return is_named
@@ -322,6 +323,7 @@ def digest_of(files: Iterable[tuple[str, str]], entry: PluginEntry = PLUGIN_ENTR
         total.update(bytes.fromhex(sha256))
     if entry != PLUGIN_ENTRY:  # the same files with another entry are another version
         total.update(f"{entry.file}:{entry.function}:{entry.is_alone}".encode())
+        total.update(" ".join(entry.packages).encode())
     return total.hexdigest()
 
 
@@ -370,8 +372,20 @@ def _check_entry(name: str, root: Path, layout: Layout) -> None:
     elif entry.exists():
         reason = f"{near(entry)} is no regular file; it must be a file that defines {function}(ctx)"
     else:
-        missing = f"no {layout.entry} in {near(root)}"
-        reason = f"{missing}; add one that defines {function}(ctx), or rename the directory to _{name}"
-        if other := layout.other_entry(root):
-            reason = f'{missing}; rename {other}, or set entry = "{other}" in hotload.toml'
+        reason = _absence(name, root, layout, entry.name)
     raise DiscoverError(name, reason, file=str(entry))
+
+
+def _absence(name: str, root: Path, layout: Layout, entry: str) -> str:
+    """Return what to do about a plugin without an entry."""
+    package = layout.package_at(root)
+    is_shared = package in layout.shared
+    if package and not root.exists():
+        return missing(package, str(root), is_shared=is_shared)
+    lacks, adds = f"no {entry} in {near(root)}", f"add one that defines {layout.register}(ctx)"
+    if package:
+        key = "shared" if is_shared else "packages"
+        return f"{lacks}; {'add one' if is_shared else adds}, or remove it from {key} in hotload.toml"
+    if other := layout.other_entry(root):
+        return f'{lacks}; rename {other}, or set entry = "{other}" in hotload.toml'
+    return f"{lacks}; {adds}, or rename the directory to _{name}"

@@ -515,7 +515,7 @@ class Engine:
 
     def status_of(self, directory: PluginDirectory) -> PluginStatus:
         """Return the status of a plugin, with its present path."""
-        found, known = found_status(directory, self.config), self.store.get(directory.name)
+        found, known = found_status(directory, self.config, self.rule.layout), self.store.get(directory.name)
         if known is None:
             return found
         return replace(

@@ -225,19 +225,14 @@ class HotloadManager:
     def load_plugin(self, path: Path) -> PluginStatus:
         """Bring the plugin in the directory ``path`` up to date. Raises ``UnknownPluginError``."""
         with self._command_lock.taken():
-            directory = self._pipeline.find_one(
-                self._engine.rule.layout.name_of(Path(path).name) or Path(path).name
-            )
+            layout, place = self._engine.rule.layout, Path(path).absolute()
+            directory = self._pipeline.find_one(layout.plugin_at(place, place.parent) or place.name)
             self._pipeline.update([directory])
             return self._store.status(directory.name)
 
     def handle_file_change(self, path: Path) -> None:
         """Bring the plugin that contains a changed file up to date; ignore files outside plugins."""
-        try:
-            relative = Path(path).absolute().relative_to(self._engine.root)
-        except ValueError:
-            return
-        name = self._engine.rule.layout.name_of(relative.parts[0]) if relative.parts else None
+        name = self._engine.rule.layout.plugin_at(Path(path).absolute(), self._engine.root)
         if name is not None:
             with self._command_lock.taken():
                 self._pipeline.take([PluginChange(name)])

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.checks import foreign_packages
+from hotload_tui.core.errors import near
 from hotload_tui.core.model import Level
 from hotload_tui.core.runtime import native
 from hotload_tui.core.runtime.context import LivePlugin
@@ -105,8 +106,10 @@ class ProjectModules:
         return os.path.join(self._folders[folder], name)  # noqa: PTH118 - for each module of a process
 
     def _is_shared(self, name: str, file: str) -> bool:
+        if name.partition(".")[0] == self._module_path:
+            return False
         if file.startswith(self._plugins):  # under its real name: a plugin shares it
-            return name.partition(".")[0] != self._module_path
+            return True
         if not file.startswith(self._project) or file.startswith(self._others):
             return False
         parts = Path(file.removeprefix(self._project)).parts
@@ -160,6 +163,7 @@ class ProjectModules:
         seen = self._seen.copy().items()
         beside = {_head(name) for name, each in seen if not each.file.startswith(self._plugins)}
         relevant = used if used.isdisjoint(beside) else used | beside
+        relevant -= {*live.generation.entry.packages}  # of these it has the live version
         yield from (sentence for name, sentence in changed.items() if _head(name) in relevant)
 
     def _imported(self, plugin: str, artifact: Artifact) -> frozenset[str]:
@@ -197,11 +201,13 @@ class Outdated:
         natives: list[str] = []
         if manifest.digest not in self._plain:
             natives = [each.path for each in manifest.members if native.module_name(each.path)]
-            if not natives and not live.generation.shared:
+            is_package = live.name in live.generation.entry.packages
+            if not natives and not live.generation.shared and not is_package:
                 self._note_plain(manifest.digest)
         return (
             *older_natives(live.generation.root_dir, natives),
             *_shared_from_elsewhere(live),
+            *imported_before(live),
             *self.shared.used_by(live, changed),
         )
 
@@ -231,6 +237,15 @@ def _shared_from_elsewhere(live: LivePlugin) -> Iterator[str]:
         places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
         if module is not None and not any(str(place).startswith(folder) for place in places):
             yield f"the shared package {name} was already imported from {places[0]}; the plugin uses that one"
+
+
+def imported_before(live: LivePlugin) -> Iterator[str]:
+    """Yield a sentence if the plugin is a package that the program has imported as an ordinary one."""
+    if file := live.generation.copy_in_program():
+        yield (
+            f"the program imported {live.name} before hotload loaded it: that copy ({near(file)}) never"
+            f" reloads; import it after the start, or as {live.generation.parent}"
+        )
 
 
 def _head(name: str) -> str:

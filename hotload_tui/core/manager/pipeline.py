@@ -67,10 +67,10 @@ class Pipeline:
 
     def _find_some(self, names: Collection[str]) -> dict[str, PluginDirectory]:
         """Return the named plugins, and publish which were added or removed, without listing all plugins."""
-        if not self._engine.root.is_dir():  # all plugins are gone with it
-            self._forget(status.name for status in self._store.statuses())
-            return {}
         root, layout = self._engine.root, self._engine.rule.layout
+        if not root.is_dir():  # all plugins in it are gone with it
+            statuses = self._store.statuses()
+            self._forget(status.name for status in statuses if status.name not in layout.packages)
         found = {name: each for name in names if (each := find_plugin(root, name, layout))}
         self._forget(name for name in names if name not in found and self._store.get(name) is not None)
         self._add_found(found)

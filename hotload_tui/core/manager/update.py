@@ -15,6 +15,7 @@ from hotload_tui.core.errors import HotloadError, RefusedError, RequirementError
 from hotload_tui.core.events import PluginMended
 from hotload_tui.core.manager.decide import Decision, in_order
 from hotload_tui.core.manager.engine import Engine
+from hotload_tui.core.manager.outdated import imported_before
 from hotload_tui.core.manager.staging import LeftVersion, StagedPlugin, Stager
 from hotload_tui.core.manager.store import not_live
 from hotload_tui.core.model import Fault, PluginState
@@ -255,6 +256,9 @@ class Update(Stager):
             return False
         if outcome.trial is not None:
             one.trial = outcome.trial
+            if outcome.trial.generation.number == 1:
+                for text in imported_before(outcome.trial):
+                    self.engine.store.write("warning", one.name, text)
             if share := self.engine.config.of(one.name).share:
                 for level, text in self.engine.outdated.shares(outcome.trial, share):
                     self.engine.store.write(level, one.name, text)

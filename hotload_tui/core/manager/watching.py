@@ -134,7 +134,7 @@ class Watching:
     def status(self) -> WatcherStatus:
         """Return the watcher's status, with the plugins that wait for the end of a pause."""
         status, root = self._watcher.status(), self._engine.root
-        if status.state == "off" and not root.is_dir():
+        if status.state == "off" and not root.is_dir() and not self._engine.rule.layout.packages:
             status = replace(status, trouble=f"no plugin directory {near(root)}")
         with self._lock:
             if not self._is_paused:

@@ -16,6 +16,10 @@ class by them. A facade keeps no reference: each access goes to the generation w
 object a function of the standard library looks up the module, or else to the generation that is live at
 that moment. The unique name of a generation that no longer exists (in an old pickle, for example) resolves
 like the stable name. ``hotplug.<plugin>.<name>`` also gives handles of what ``plugin.py`` defines.
+
+A plugin that is a package on the import path has facades under its own name, too, while a generation of it is
+there. They give handles to the program, whose ``from package import name`` would else keep one version, and
+the objects themselves to the plugins that require it.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ from typing import TypeAlias, TypeVar, cast
 
 from hotload_tui.core.artifact import Artifact
 from hotload_tui.core.compiled import DIGITS
-from hotload_tui.core.errors import ArtifactError
+from hotload_tui.core.errors import ArtifactError, PluginError
 from hotload_tui.core.hooks.live import HandleMaker
 from hotload_tui.core.interpreter import caller
 from hotload_tui.core.leak_path import is_module, namespace_of
@@ -139,16 +143,30 @@ class PrivateImport:
                     generation.importing(lambda: real(target))
                 return generation.importing(lambda: real(name, globals, locals, fromlist or (), 0))
         else:
-            module = real(name, globals, locals, fromlist or (), 0)
-            if generation.on_import is not None:
-                generation.on_import(name)
-            is_plain = name == "sys" and not generation.reads_modules(globals or {})
-            return (
-                module if is_plain else self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
-            )
+            return self._from_outside(name, globals, locals, fromlist)
         if fromlist:
             return generation.importing(lambda: self._with_parts(real, target, fromlist))
         return generation.importing(lambda: _imported(real, target, bound))
+
+    def _from_outside(
+        self,
+        name: str,
+        names: Mapping[str, object] | None,
+        local_names: Mapping[str, object] | None,
+        fromlist: Sequence[str] | None,
+    ) -> ModuleType:
+        """Import a module that does not belong to the plugin."""
+        generation, real = self.generation, builtins.__import__
+        if package := generation.package(name):  # even if the program has imported it before hotload
+            target = f"{package}{name[name.find('.') :]}" if "." in name else package
+            found = generation.importing(lambda: real(target, names, local_names, fromlist or (), 0))
+            return found if fromlist else sys.modules[package]
+        module = real(name, names, local_names, fromlist or (), 0)
+        if generation.on_import is not None:
+            generation.on_import(name)
+        if name == "sys" and not generation.reads_modules(names or {}):
+            return module
+        return self._standard.instead_of(module, name, has_fromlist=bool(fromlist))
 
     def _relative(self, name: str, names: Mapping[str, object], level: int) -> str:
         """Return the unique name that a relative import means in a module with the namespace ``names``."""
@@ -309,6 +327,8 @@ class Facade(ModuleType):
                 return spec.submodule_search_locations
         target = self._target(generation, name)
         assert generation is not None
+        own = self.__name__
+        above = parent if own.startswith(parent) else own.partition(".")[0]  # the name of the package
         try:
             value: object = getattr(target, name)
         except AttributeError:
@@ -321,7 +341,9 @@ class Facade(ModuleType):
             unique = unique_name(cast("ModuleType", value).__name__)
             if type(unique) is str and generation.owns(unique):
                 # A caller that stores the module itself would keep its generation alive: return its facade.
-                return finder.facade(parent, unique[len(generation.root) + 1 :])
+                return finder.facade(parent, unique[len(generation.root) + 1 :], above)
+        if above != parent and not name.startswith("__") and acting_generation(parent) is None:
+            return generation.handle(value)
         return value
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -399,6 +421,8 @@ def facade_spec(parent: str, fullname: str, module: str) -> importlib.machinery.
 
     """
     generation = finder.current(parent)
+    if fullname.endswith("."):  # of __import__(name, fromlist=[""]), which must not find the package again
+        raise ModuleNotFoundError(f"No module named '{fullname}'", name=fullname)
     if generation is None:
         raise ModuleNotFoundError(
             f"No module named '{fullname}': nothing of the plugin is loaded", name=fullname
@@ -576,6 +600,7 @@ class Finder(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         # By the plugin's stable name, then by unique name, the newest last.
         self._generations: dict[str, dict[str, Generation]] = {}
+        self._packages: dict[str, tuple[str, str]] = {}  # import name: stable name, and the module that it is
         self._shared: dict[str, str] = {}
         self._children = Children(self._for_children)
         self._lock = RLock()
@@ -585,6 +610,9 @@ class Finder(importlib.abc.MetaPathFinder):
         with self._lock:
             self._generations.setdefault(generation.parent, {})[generation.root] = generation
             place_parents(generation.parent)
+            if generation.plugin in generation.entry.packages:
+                module = generation.entry.module if generation.entry.is_alone else ""
+                self._packages[generation.plugin] = generation.parent, module
             if not sys.meta_path or sys.meta_path[0] is not self:
                 # Before the finders of plugins: they would be asked for the modules of each other.
                 sys.meta_path.insert(0, self)
@@ -605,11 +633,24 @@ class Finder(importlib.abc.MetaPathFinder):
             if not of_plugin:
                 del self._generations[generation.parent]
                 remove_parents(generation.parent, self._generations)
+                self._remove_package(generation.plugin)
             elif generation.is_released:
                 for name in generation.places_not_in(of_plugin.values()):
                     sys.modules.pop(f"{generation.parent}.{name}", None)
+                    if generation.plugin in self._packages:
+                        self._drop(f"{generation.plugin}.{name}")
             if not self._generations and self._leave_after(0):
                 self._children.end()
+
+    def _remove_package(self, name: str) -> None:
+        if self._packages.pop(name, None) is not None:
+            for each in [each for each in sys.modules if each.partition(".")[0] == name]:
+                self._drop(each)
+
+    @staticmethod
+    def _drop(name: str) -> None:
+        if type(sys.modules.get(name)) is Facade:  # not the package itself, imported before
+            del sys.modules[name]
 
     def _leave_after(self, first: int) -> bool:
         """Remove this finder from ``sys.meta_path``, from place ``first`` on; return whether it was there."""
@@ -632,6 +673,9 @@ class Finder(importlib.abc.MetaPathFinder):
         if of_plugin is None:
             if fullname == children.MODULE:
                 return self._children.spec(path)
+            if (package := self._packages.get(parts[0])) is not None:
+                rest = fullname[len(parts[0]) + 1 :]
+                return facade_spec(package[0], fullname, rest or package[1])
             folder = self._shared.get(fullname)
             return PathFinder.find_spec(fullname, [folder]) if folder is not None else None
         generation = of_plugin.get(".".join(parts[:3]))
@@ -667,9 +711,10 @@ class Finder(importlib.abc.MetaPathFinder):
             child_plugin(each.artifact.path, each.root_dir, each.number, each.shared) for each in same
         ]
 
-    def facade(self, parent: str, module: str) -> ModuleType:
-        """Return the facade of a plugin's ``module``, in ``sys.modules``."""
-        name = f"{parent}.{module}" if module else parent
+    def facade(self, parent: str, module: str, above: str = "") -> ModuleType:
+        """Return the facade of a plugin's ``module`` below ``above`` (or ``parent``), in ``sys.modules``."""
+        above = above or parent
+        name = f"{above}.{module}" if module else above
         facade = sys.modules.get(name)
         if type(facade) is not Facade:
             facade = sys.modules[name] = Facade(name, parent, module)
@@ -789,6 +834,22 @@ class Generation:
         bound = (peer.generation() for peer in self.peers.values())
         return next((other for other in bound if other is not None and other.parent == parent), None)
 
+    def package(self, name: str) -> str:
+        """Return the stable name of the package, a required plugin, of a module; empty if there is none."""
+        if not self.entry.packages:
+            return ""
+        head = name.partition(".")[0]
+        peer = self.peers.get(head) if head in self.entry.packages else None
+        other = peer.generation() if peer is not None else None
+        if other is None:
+            return ""
+        return f"{other.parent}.{other.entry.module}" if other.entry.is_alone else other.parent
+
+    def copy_in_program(self) -> str:
+        """Return the file of the package that the program has imported without hotload; empty for none."""
+        module = sys.modules.get(self.plugin) if self.plugin in self.entry.packages else None
+        return str(vars(module).get("__file__")) if type(module) is ModuleType else ""
+
     def confirm(self) -> None:
         """Make the generation live, and drop the ``linecache`` entries to restore after a failure."""
         self.origin.confirm()
@@ -872,6 +933,12 @@ class Generation:
         if found is None and self.has(module):
             return self.importing(lambda: importlib.import_module(f"{self.root}.{module}"))
         return found
+
+    def handle(self, value: object) -> object:
+        """Return a handle of a function, method or class of the plugin that can have one, else ``value``."""
+        with contextlib.suppress(PluginError):
+            return self.maker.handle(value, self.plugin) if self.maker else value
+        return value
 
     def kept(self, name: str) -> object:
         """Return a value of ``plugin.py``: of a function, method or class a handle, which may be kept.

@@ -309,6 +309,8 @@ _SPECIAL = (
 def _register_of(module: object, entry: PluginEntry) -> tuple[Callable[[object], object], str, int]:
     """Return the function that registers the plugin, its problem (empty if there is none), and its line."""
     line = 1
+    if not entry.function:
+        return _nothing, "", line
     try:
         register = defined(module, entry.function)
         if type(register) is FunctionType and _plainly_takes_one(register):

@@ -28,7 +28,10 @@ class StopFlag(Protocol):
 
 
 class Notifier(Protocol):
-    """Listens to directory trees, at the latest from the first ``wait`` on, until it is closed."""
+    """Listens to directory trees and single Python files until it is closed.
+
+    It listens at the latest from the first ``wait`` on.
+    """
 
     def wait(self, ended: StopFlag) -> Collection[str] | None:
         """Return paths with changes; ``None`` once ``ended`` is set, or if some may have been lost.
@@ -47,7 +50,7 @@ class Notifier(Protocol):
 
 
 MakeNotifier: TypeAlias = Callable[[Sequence[str], bool], Notifier]
-"""Makes a notifier for directory trees; with ``True`` it skips directories that cannot be watched."""
+"""Makes a notifier for directory trees and Python files; with ``True`` it skips what cannot be watched."""
 
 
 _READ = 1 << 18
@@ -80,6 +83,7 @@ class InotifyNotifier:
         self._is_partial = is_partial
         self._directories = tuple(directories)
         self._paths: dict[int, str] = {}
+        self._flat: set[int] = set()  # watches of folders for single files; what is below does not count
         with contextlib.ExitStack() as opened:
             try:
                 self._inotify = opened.enter_context(INotify(nonblocking=True))
@@ -128,7 +132,7 @@ class InotifyNotifier:
             elif folder is not None:
                 path = f"{folder}/{event.name}" if event.name else folder
                 paths.add(path)
-                if event.mask & flags.ISDIR and event.name:
+                if event.mask & flags.ISDIR and event.name and event.wd not in self._flat:
                     self._moved(path, event.mask)
         if is_whole:
             return paths
@@ -149,6 +153,13 @@ class InotifyNotifier:
         while pending:
             path = pending.pop()
             try:
+                if path.endswith(".py") and os.path.isfile(path):  # noqa: PTH113 - for each folder of a tree
+                    folder = os.path.dirname(path)  # noqa: PTH120 - editors replace files; not what is below
+                    watch = self._add(folder)
+                    if watch not in seen:
+                        self._flat.add(watch)
+                        self._paths.setdefault(watch, folder)
+                    continue
                 watch = self._add(path)
                 if watch in seen:
                     continue
@@ -160,6 +171,7 @@ class InotifyNotifier:
                     raise
                 continue
             seen.add(watch)
+            self._flat.discard(watch)
             self._paths[watch] = path
 
     def _forget(self, path: str) -> None:

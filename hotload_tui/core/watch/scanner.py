@@ -47,7 +47,7 @@ class Repositories:
         around = self._enclosing()
         if around is not None and self._is_locked(around):
             return set(plugins)
-        own = {name: _git_folder(os.fspath(path)) for name, path in plugins.items()}
+        own = {name: self._git_folder_of(path) for name, path in plugins.items()}
         return {name for name, place in own.items() if place is not None and self._is_locked(place)}
 
     def overtaken(self, plugins: Mapping[str, Path], since: Mark) -> set[str]:
@@ -63,6 +63,12 @@ class Repositories:
         except OSError:
             return None
         return None if found is None else (found.st_ino, found.st_mtime_ns)
+
+    def _git_folder_of(self, plugin: Path) -> Path | None:
+        """Return the directory of git's index for a plugin with a working tree of its own, or elsewhere."""
+        is_below = os.fspath(plugin).startswith(self._around[0])
+        folders = (plugin,) if is_below else (plugin, *plugin.parents)
+        return next((found for folder in folders if (found := _git_folder(os.fspath(folder)))), None)
 
     def _is_locked(self, place: Path) -> bool:
         try:

@@ -37,6 +37,7 @@ class NotifierThread:
     def __init__(
         self,
         root: Path,
+        packages: Collection[str],
         make_notifier: MakeNotifier,
         notifications: Notifications,
         *,
@@ -44,11 +45,12 @@ class NotifierThread:
         report: Callable[[WatcherStatus], None],
         check: Callable[[], None],
     ) -> None:
-        """Listen below ``root``; if that fails, to the ``directories`` that can be watched.
+        """Listen below ``root`` and to ``packages``; if that fails, to those ``directories`` that work.
 
         ``report`` receives the status; ``check`` is called at each step of the notifier.
         """
         self._root = root
+        self._packages = packages
         self._make_notifier = make_notifier
         self._notifications = notifications
         self._directories = directories
@@ -98,8 +100,10 @@ class NotifierThread:
     def _listen_to_all(self) -> None:
         """Listen below the root; if that fails, to the directories that can be watched."""
         root = os.fspath(self._root)
+        packages = [each for each in self._packages if os.path.exists(each)]  # noqa: PTH110 - as text
+        places = packages if packages and not self._root.is_dir() else [root, *packages]
         try:
-            self._listen([root], WatcherStatus("watching"))
+            self._listen(places, WatcherStatus("watching"))
         except Exception as error:  # as in ``run``
             if self._beginning is None:
                 raise
@@ -113,7 +117,7 @@ class NotifierThread:
             return
         # One directory that cannot be watched would fail the whole tree: name each directory.
         self._retry_at = monotonic() + _RETRY
-        self._listen([root, *self._directories()], _degraded(refusal), is_partial=True)
+        self._listen([*places, *self._directories()], _degraded(refusal), is_partial=True)
 
     def _listen(self, directories: list[str], begun: WatcherStatus, *, is_partial: bool = False) -> None:
         """Make a notifier and listen to it; report ``begun`` once it listens."""
@@ -139,7 +143,7 @@ class NotifierThread:
     def _pause(self) -> None:
         """Wait until the next notifier may be made; ``end`` cuts the wait short."""
         wait = self._made_at + _APART - monotonic()
-        if not self._root.is_dir():
+        if not self._root.is_dir() and not self._packages:
             wait = _ROOT_RETRY
         if wait > 0:
             self._ended.wait(wait)
@@ -188,6 +192,7 @@ class Dispatcher:
     ) -> None:
         self._root = root
         self._prefixes = _prefixes(root)
+        self._packages = _packages(rule)
         self._rule = rule
         self._notifications = notifications
         self._on_change = on_change
@@ -251,6 +256,11 @@ class Dispatcher:
                 return False
 
     def _notify(self, path: str, now: float) -> None:
+        for start, package in self._packages:
+            if f"{path}{os.sep}".startswith(start):
+                rest = path[len(start) :]
+                self._note(package, rest.split(os.sep) if rest else (), now)  # noqa: PTH206 - as below
+                return
         prefix = next((prefix for prefix in self._prefixes if path.startswith(prefix)), None)
         if prefix is None:
             if path in {each.rstrip(os.sep) for each in self._prefixes}:
@@ -258,7 +268,12 @@ class Dispatcher:
             return
         directory, *parts = path[len(prefix) :].split(os.sep)  # noqa: PTH206 - thousands of paths in a burst
         name = self._rule.layout.name_of(directory)
-        if name is None or (parts and self._rule.leaves_out_below(parts)):
+        if name is not None:
+            self._note(name, parts, now)
+
+    def _note(self, name: str, parts: Sequence[str], now: float) -> None:
+        """Schedule a scan of a plugin in which the path with these ``parts`` changed, if that path counts."""
+        if parts and self._rule.leaves_out_below(parts):
             return
         relatives = {name} if self._debouncer.is_waiting(name) else self.scanner.relatives(name)
         for each in relatives:
@@ -268,7 +283,7 @@ class Dispatcher:
 
     def _look_around(self, now: float) -> None:
         """Schedule a scan of all plugins that may differ from the known state."""
-        self._prefixes = _prefixes(self._root)
+        self._prefixes, self._packages = _prefixes(self._root), _packages(self._rule)
         known = set(self.scanner.names())
         for name in self.scanner.moved() | {name for name in known if self.scanner.is_different(name)}:
             self._debouncer.notify(name, now)
@@ -374,6 +389,12 @@ def _prefixes(root: Path) -> tuple[str, ...]:
     return tuple(os.path.join(place, "") for place in places)  # noqa: PTH118 - the separator at the end
 
 
+def _packages(rule: SourceRule) -> list[tuple[str, str]]:
+    """Return the prefixes of all paths in packages, also with links resolved, each with the plugin's name."""
+    places = rule.layout.packages.items()
+    return [(prefix, name) for name, place in places for prefix in _prefixes(Path(place))]
+
+
 _PATIENCE = 0.08  # seconds that ``stop`` waits for the threads; their current work may end later
 
 
@@ -387,6 +408,7 @@ class Threads:
     def __init__(
         self,
         root: Path,
+        packages: Collection[str],
         make_notifier: MakeNotifier,
         new_dispatcher: NewDispatcher,
         on_status: Callable[[], None],
@@ -397,6 +419,7 @@ class Threads:
         self._dispatcher = new_dispatcher(self._notifications)
         self._notifier_thread = NotifierThread(
             root,
+            packages,
             make_notifier,
             self._notifications,
             directories=lambda: self._dispatcher.scanner.directories(),  # noqa: PLW0108 - it may be replaced
@@ -504,10 +527,12 @@ class Watcher:
         self._root = root.absolute()
         self._on_status = on_status
         self._make_notifier = make_notifier or notifier_for(_DEFAULTS.watch.notifier)
+        rule = rule or SourceRule()
+        self._packages = rule.layout.packages.values()
         self._new_dispatcher = functools.partial(
             Dispatcher,
             root=self._root,
-            rule=rule or SourceRule(),
+            rule=rule,
             on_change=on_change,
             on_tick=on_tick,
             settle_time=settle_time,
@@ -520,7 +545,9 @@ class Watcher:
     def start(self) -> None:
         """Start to watch: no change after the return is missed; do nothing if already started."""
         if self._threads is None:
-            self._threads = Threads(self._root, self._make_notifier, self._new_dispatcher, self._on_status)
+            self._threads = Threads(
+                self._root, self._packages, self._make_notifier, self._new_dispatcher, self._on_status
+            )
             self._threads.start()
 
     def stop(self) -> None:

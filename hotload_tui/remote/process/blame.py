@@ -179,7 +179,7 @@ def plugin_in(stack: Stack, runtime_dir: Path, layout: Layout = DEFAULT) -> tupl
     for file, _, _ in stack.frames:
         path = Path(_RETIRED.sub("", file))
         for root in dict.fromkeys((runtime_dir, runtime_dir.resolve())):
-            if path.is_relative_to(root) and (name := layout.name_of(path.relative_to(root).parts[0])):
+            if name := layout.plugin_at(path, root):
                 retired = _RETIRED.search(file)
                 return name, int(retired[1]) if retired else 0
     return "", 0
@@ -452,6 +452,7 @@ class Evidence:
     def _status(self, crumb: Crumb) -> PluginStatus:
         paths = [self._root / name for name in self._layout.file_names(crumb.plugin)]
         path = next((path for path in paths if path.exists()), paths[0])
+        path = Path(self._layout.packages.get(crumb.plugin, path))
         return PluginStatus(crumb.plugin, PluginState.HELD, str(path))
 
 

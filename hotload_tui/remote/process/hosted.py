@@ -74,10 +74,9 @@ class HostedManager(Forwarder):
         """Start the host and list the plugins on disk, without waiting for the host."""
         self._monitor.open()
         with contextlib.suppress(RuntimeDirError):  # the host reports the error with advice
-            found = sorted(
-                find_plugins(self._runtime_dir, self._config.layout).items()
-            )  # the order of a host
-            plugins = tuple(found_status(plugin, self._config) for _, plugin in found)
+            layout = self._config.layout
+            found = sorted(find_plugins(self._runtime_dir, layout).items())  # the order of a host
+            plugins = tuple(found_status(plugin, self._config, layout) for _, plugin in found)
             self._last = replace(self._last, plugins=plugins)
 
     def wait_until_ready(self) -> None:

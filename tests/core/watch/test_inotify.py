@@ -96,6 +96,22 @@ def test_a_new_directory_is_watched_with_all_below_it(root: Path, listen: Listen
         file.unlink()
 
 
+def test_a_single_file_is_heard_without_what_lies_beside_it(root: Path, listen: Listen) -> None:
+    """Any way of saving it is reported; a new directory beside it, such as an environment, is not watched."""
+    file, new = root / "single.py", root / "new"
+    file.touch()
+    notifier = listen(file)
+    (root / "draft").touch()
+    assert file in heard(notifier, lambda: (root / "draft").replace(file))
+    assert file in heard(notifier, lambda: file.write_text("A = 1"))
+    heard(notifier, new.mkdir)
+    assert heard(notifier, (new / "x.py").touch) == set()
+    assert heard(notifier, (root / "inner" / "x.py").touch) == set()
+    notifier = listen(file, root)
+    heard(notifier, (root / "late").mkdir)
+    assert heard(notifier, (root / "late" / "x.py").touch) == {root / "late" / "x.py"}
+
+
 def test_a_removed_directory_is_not_watched_any_more(root: Path, listen: Listen, tmp_path: Path) -> None:
     """A directory that is moved out of the tree is no longer watched."""
     notifier = listen(root)
