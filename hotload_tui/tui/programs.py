@@ -103,7 +103,7 @@ async def _open_here(app: App[None], command: EditorCommand) -> str:
     with lent_terminal(app):
         process = await asyncio.create_subprocess_exec(*command.arguments)
         status = await process.wait()
-    return f"{command.arguments[0]} ended with status {status}" if status else ""
+    return f"{Path(command.arguments[0]).name} ended with status {status}" if status else ""
 
 
 Debug: TypeAlias = Callable[[], socket.socket | None]

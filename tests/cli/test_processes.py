@@ -40,7 +40,7 @@ def test_a_day_with_a_host(workspace: Workspace, hotload: Hotload) -> None:
         ("status", "+ ok   greet   1 ", f"host {pid} on plugins/"),
         (f"--host {pid} status", "+ ok   greet   1 ", f"host {pid} on plugins/"),
         ("reload", "+ ok   greet   2 ", ""),
-        ("rollback greet 1", "", "greet is rolled back to generation 1"),
+        ("rollback greet 1", "", "greet: generation 1 is the same version as generation 2"),
         ("release greet", "+ ok   greet", ""),
         ("call greet Ada", "Hello, Ada\n", ""),
         ("disable greet", "", "greet is disabled"),

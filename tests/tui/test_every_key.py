@@ -186,8 +186,8 @@ OWN = {
             Key("frames", shown("decoder.py"), ("x",)),
             Key("edit", opened),
             Key("locals", inside(r"text = '"), ("v",), before=("right_square_bracket",)),
-            Key("next_frame", scrolled, ("left_square_bracket",)),
-            Key("last_frame", no(scrolled), before=("right_square_bracket",)),
+            Key("next_frame", inside("▶ .*plugin.py:11"), ("left_square_bracket",)),
+            Key("last_frame", inside("▶ .*plugin.py:5"), before=("right_square_bracket",)),
         ),
     ),
     "LOG": Pane(
@@ -321,13 +321,13 @@ class Stage:
         self._late[0] += 10  # so that the toast does not repeat earlier news
         await it.type(*([] if key in EVERYWHERE.own else ["g"]), *key.before)
         it.main.query_one(Notice).hide()
-        await it.until(lambda: not key.does(it))
+        await it.until(lambda: not key.does(it), lambda: f"key {key.name} first")
         await it.type(binding.key)
-        await it.until(lambda: key.does(it))
+        await it.until(lambda: key.does(it), lambda: f"key {key.name}")
         await self._look_around(key.name)
         if key.back:
             await it.type(*key.back)
-            await it.until(lambda: not key.does(it))
+            await it.until(lambda: not key.does(it), lambda: f"key {key.name} back")
 
     async def read_help(self, pane: Pane, *groups: str) -> None:
         """Check that help lists exactly the keys of this pane, with their descriptions."""

@@ -122,6 +122,7 @@ async def test_what_breaks_elsewhere_is_marked_and_takes_no_focus(workspace: Wor
         workspace[name] = PLAIN
     async with console(run(workspace.config(enable_watch=True)).manager, workspace.root) as it:
         await it.until(lambda: "+ ok" in it.row("bee"))
+        await it.press("F")  # else the fault comes to the screen
         workspace["bee"] = "def register(ctx:"
         await it.until(lambda: "~*STALE" in it.row("bee"))
         assert it.chosen == "ant"
@@ -261,6 +262,7 @@ async def test_the_header_marks_the_sort_column_and_a_click_sorts(workspace: Wor
             return it.text.splitlines()[2]
 
         await it.until(lambda: "+ ok" in it.row("bee") and "plugin▴" in header())
+        await it.press("F")
         running.manager.invoke("one")
         await it.until(lambda: "ok !" in it.row("bee"))
         await it.click(header().index("faults"), 2)

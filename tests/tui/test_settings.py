@@ -61,7 +61,7 @@ async def test_a_wrong_key_changes_no_key_and_all_else_applies(workspace: Worksp
     try:
         async with console(running.manager, workspace.root, settings=lambda: resolve(file)) as it:
             await it.until(lambda: "+ ok" in it.row("one"))
-            await it.press("3")
+            await it.press("3", "v")
             file.with_suffix(".new").write_text('[keys]\nquitt = "x"\n[plugins.one]\npriority = 7\n')
             file.with_suffix(".new").replace(file)
             await it.shows("keys has changed: a console reads it when it is opened again", "one:7")
