@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-PATIENCE: Final = 8.0
+PATIENCE: Final = 60.0
 """Seconds until a test gives up waiting; many, for a busy machine: no passing test waits that long."""
 
 _STEP: Final = 0.005  # seconds between two checks

@@ -486,15 +486,15 @@ def test_at_most_twenty_references_are_named(workspace: Workspace, run: Run, hos
 def test_an_old_object_in_the_state_is_named_as_its_author_wrote_it(workspace: Workspace, run: Run) -> None:
     """A holder in ``ctx.state`` is shown as the plugin's code reaches it, with the name of the plugin."""
     source = (
-        "class Ball:\n    ...\n\n\ndef register(ctx):\n"
-        "    ctx.state.setdefault('balls', [1, 2, Ball()])\n    ctx.hook('greet', print)\n"
+        "def ball(): ...\n\n\ndef register(ctx):\n"
+        "    ctx.state.setdefault('balls', [1, 2, ball])\n    ctx.hook('greet', print)\n"
     )
     workspace["greet"] = source
     running = run(workspace.config())
     workspace["greet"] = f"{source}\n"
     running.manager.scan_and_load_all()
     memory = retired(running).memory
-    assert memory.startswith("alive: greet.plugin.Ball, held by greet's ctx.state['balls'][2]"), memory
+    assert memory.startswith("alive: greet.plugin.ball, held by greet's ctx.state['balls'][2]"), memory
 
 
 @pytest.mark.parametrize("kind", seen(LEAVES, "subclass"))
