@@ -272,7 +272,10 @@ async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Works
     async with console(run(workspace.config()).manager, workspace.root, (80, 120)) as it:  # all of help
         await it.press("2", "question_mark")
         await it.shows(
-            "In the Error tab", "v        locals       show or hide the frame's local", "Everywhere", "~ STALE"
+            "In the Error tab",
+            "v        locals       show or hide the frame's local",
+            "Everywhere",
+            "~ STALE",
         )
         await it.shows("left         scroll to the left", "the star: you have not looked at it")
         await it.shows("= HELD")
