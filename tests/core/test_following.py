@@ -56,6 +56,7 @@ class Ball:
     def number(self): return {}self.n
 """
 COLOURS = "import enum\nclass Ball(enum.Enum):\n    RED = {}\n    BLUE = 9\n"
+FLAGS = "import enum\nclass Ball(enum.Flag):\n    RED = {}\n    BLUE = {}\n"
 CAUGHT = """
 class Ball(Exception): ...
 def caught(ball):
@@ -89,6 +90,15 @@ ROWS = {
         "(ball is Ball.RED, ball.value)",
         (True, 1),
         (True, 8),
+    ),
+    "flags": (FLAGS.format(1, 2), FLAGS.format(4, 8), "Ball.RED | Ball.BLUE", "ball.value", 3, 12),
+    "no flag": (
+        FLAGS.format(1, 2),
+        FLAGS.format(4, 8),
+        "Ball(0)",
+        "(ball.value, type(ball) is Ball)",
+        (0, True),
+        (0, True),
     ),
     "exception": (
         CAUGHT.format(1),
@@ -184,7 +194,8 @@ CANNOT = {
         "class Ball:\n    __slots__ = ('n', 'm')\n",
         "ctx.state['kept']['balls'][2]: Ball.__slots__ changed",
     ),
-    "gone": ("class Ball: ...\n", "def Ball(): ...\n", "hotplug.greet.plugin.Ball is not a class any more"),
+    "gone": ("class Ball: ...\n", "def Ball(): ...\n", "Ball is not a class any more"),
+    "no class": ("class Ball: ...\n", "class Other: ...\n", "Ball is not defined any more in plugin"),
     "base": ("class Ball(dict): ...\n", "class Ball(list): ...\n", "Ball extends list now"),
     "new argument": (
         "class Ball:\n    def __init__(self): self.n = 1\n",
@@ -200,6 +211,11 @@ CANNOT = {
         "import enum\nclass Colour(enum.Enum):\n    RED = 1\ndef Ball(): return Colour.RED\n",
         "import enum\nclass Colour(enum.Enum):\n    BLUE = 1\ndef Ball(): return Colour.BLUE\n",
         "ctx.state['kept']['balls'][2]: Colour has no member RED",
+    ),
+    "named tuple": (
+        "import typing\nclass Ball(typing.NamedTuple):\n    n: int = 1\n",
+        "import typing\nclass Ball(typing.NamedTuple):\n    n: int = 1\n    m: int = 2\n",
+        "Ball._fields changed",
     ),
     "local class": (
         "def Ball():\n    class Ball: ...\n    return Ball()\n",

@@ -56,6 +56,8 @@ class _Follower(NamedTuple):
     new: type
     filled: Mapping[str, object]
     """The values of attributes that the new class has and the object does not."""
+    adopts: bool
+    """Whether the new class has ``adopt``."""
 
 
 _MakeCollection: TypeAlias = Callable[[type, list[object]], object]
@@ -99,7 +101,10 @@ class Followers:
         self._found: list[_Follower] = []
         self._changes: list[_Change] = []
         self._classes: dict[type, type | None] = {}
+        self._slots: dict[type, list[tuple[str, MemberDescriptorType]] | None] = {}
+        """The slots of each class into whose objects to look; ``None``: only into their items."""
         self._added: dict[type, list[_Attribute]] = {}
+        self._adopting: dict[type, bool] = {}
         self._seen: set[int] = set()
         self._left: list[tuple[object, _Place]] = []
         self._problems: list[str] = []
@@ -109,7 +114,10 @@ class Followers:
             others = len(self._problems) - _SHOWN
             more = [f"and {others} more"] if others > 0 else []
             problems = "; ".join([*self._problems[:_SHOWN], *more])
-            raise LoadError(version.plugin, f"the state cannot follow the new version: {problems}")
+            raise LoadError(
+                version.plugin,
+                f"objects cannot follow the new version (register may replace or remove them): {problems}",
+            )
 
     def __bool__(self) -> bool:
         return bool(self._found or self._changes)
@@ -122,15 +130,15 @@ class Followers:
         for change in self._changes:  # first: it uses the slots of the old classes
             self._back.append(change.undo)
             change.do()
-        for thing, old, new, filled in self._found:
-            values = _own_values(thing)
+        for thing, old, new, filled, adopts in self._found:
+            values = _own_values(thing) if filled or adopts else None
             before = None if values is None else dict(values)
             self._back.append(functools.partial(_restore, thing, old, before))
             _set_class(thing, new)
             for name, value in filled.items():
                 _set(thing, name, value)
         for follower in self._found:
-            if _adopts(follower.new):
+            if follower.adopts:
                 cast("_Adopts", follower.thing).adopt(old_version)
 
     def go_back(self) -> None:
@@ -181,37 +189,54 @@ class Followers:
         kind = self._successor(type(value), place)
         if kind is None:
             return value
-        name = value._name_
-        members: Mapping[str, object] = vars(kind).get("_member_map_", {})
-        if name not in members:
-            self._problems.append(f"{place}: {kind.__qualname__} has no member {name}")
-        return members.get(name, value)
+        members: Mapping[str, enum.Enum] = vars(kind).get("_member_map_", {})
+        names = (value._name_ or "").split("|") if isinstance(value, enum.Flag) else [value._name_]
+        lost = [name for name in names if name and name not in members]
+        if lost:
+            self._problems.append(f"{place}: {kind.__qualname__} has no member {', '.join(lost)}")
+            return value
+        if len(names) == 1 and names[0]:
+            return members[names[0]]
+        return functools.reduce(operator.or_, (members[name] for name in names if name), kind(0))
 
     def _look_into(self, value: object, place: _Place) -> None:
         kind = type(value)
+        self._look_into_items(value, kind, place)
+        if kind not in self._slots:
+            has_parts = (
+                _module_in(kind, self._version) is not None
+                or kind is SimpleNamespace
+                or "__dataclass_fields__" in vars(kind)
+            )
+            self._slots[kind] = _slots(kind) if has_parts else None
+        slots = self._slots[kind]
+        if slots is None:
+            return
+        self._add(value, kind, place)
+        values = _own_values(value)
+        if values is not None:
+            self._look_into_dict(values, place, ".{}")
+        for name, slot in slots:
+            with contextlib.suppress(AttributeError):  # it has no value
+                self._look_at(slot.__get__(value), _Place(place, f".{name}"), _put_into_slot, value, slot)
+
+    def _look_into_items(self, value: object, kind: type, place: _Place) -> None:
         if issubclass(kind, dict):
             self._look_into_dict(cast("dict[object, object]", value), place, "[{!r}]")
         elif issubclass(kind, (list, deque)):
-            for at, each in enumerate(_copy(value)):
-                self._look_at(each, _Place(place, f"[{at}]"), _put_into_list, value, at)
+            for at, each in enumerate(_copy(value, list if issubclass(kind, list) else deque)):
+                if type(each) not in _PLAIN:
+                    self._look_at(each, _Place(place, f"[{at}]"), _put_into_list, value, at)
         elif issubclass(kind, set):
-            for each in _copy(value):
+            for each in _copy(value, set):
                 self._look_at(each, _Place(place, f"{{{type(each).__name__}}}"), _put_into_set, value, None)
-        is_own = self._is_own(kind)
-        if is_own:
-            self._add(value, kind, place)
-        if is_own or kind is SimpleNamespace or "__dataclass_fields__" in vars(kind):
-            values = _own_values(value)
-            if values is not None:
-                self._look_into_dict(values, place, ".{}")
-            for name, slot in _slots(kind):
-                with contextlib.suppress(AttributeError):  # it has no value
-                    self._look_at(slot.__get__(value), _Place(place, f".{name}"), _put_into_slot, value, slot)
 
     def _look_into_dict(self, values: dict[object, object], place: _Place, text: str) -> None:
         keys: list[object] = []
         current: list[object] = []
         for key, each in list(dict.items(values)):
+            if type(each) in _PLAIN and type(key) in _PLAIN:
+                continue
             here = _Place(place, text.format(key) if type(key) is str else f"[{type(key).__name__}]")
             self._look_at(each, here, _put_into_dict, values, key)
             keys.append(key)
@@ -220,12 +245,6 @@ class Followers:
             self._changes.append(_Change(_rename, values, None, keys, current))
 
     # ---- the classes
-
-    def _is_own(self, kind: type) -> bool:
-        """Return whether a class belongs to the plugin, in any version."""
-        module = module_of_class(kind)
-        parent = self._version.parent
-        return type(module) is str and (module == parent or module.startswith(f"{parent}."))
 
     def _successor(self, kind: type, place: _Place) -> type | None:
         """Return the class that an object of another version's class gets; ``None`` for any other class."""
@@ -244,8 +263,11 @@ class Followers:
         if kind not in self._added:
             before = _names_of(kind)
             self._added[kind] = [(name, make) for name, make in _attributes(new) if name not in before]
+            self._adopting[kind] = _adopts(new)
+        adopts = self._adopting[kind]
         try:
-            self._found.append(_Follower(value, kind, new, _missing(value, new, self._added[kind])))
+            filled = _missing(value, new, self._added[kind], adopts=adopts)
+            self._found.append(_Follower(value, kind, new, filled, adopts))
         except _MisfitError as problem:
             self._problems.append(f"{place}: {problem}")
 
@@ -261,6 +283,14 @@ def _adopts(kind: type) -> bool:
     return type(function) is FunctionType and "version" in "".join(function.__code__.co_varnames[1:2])
 
 
+def _module_in(kind: type, version: LiveVersion) -> str | None:
+    """Return the dotted name of a class's module in its plugin; ``None`` if it is no class of the plugin."""
+    module, parent = module_of_class(kind), version.parent
+    if type(module) is str and f"{module}.".startswith(f"{parent}."):
+        return module[len(parent) + 1 :]
+    return None
+
+
 def successor(kind: type, version: LiveVersion) -> type | None:
     """Return the class that ``version`` has in the place of an own class of another version, or ``None``.
 
@@ -268,11 +298,8 @@ def successor(kind: type, version: LiveVersion) -> type | None:
         _MisfitError: there is none, or objects of the one cannot become objects of the other.
 
     """
-    module = module_of_class(kind)
-    parent = version.parent
-    if type(module) is not str or not (module == parent or module.startswith(f"{parent}.")):
-        return None
-    if version.is_own(kind):
+    module = _module_in(kind, version)
+    if module is None or version.is_own(kind):
         return None
     names = tuple(kind.__qualname__.split("."))
     if "<locals>" in names:
@@ -280,11 +307,11 @@ def successor(kind: type, version: LiveVersion) -> type | None:
             f"{_title(kind)} is defined inside a function, where another version has no such class"
         )
     try:
-        new = version.find(module[len(parent) + 1 :], names)
+        new = version.find(module, names)
     except HandleError:
-        raise _MisfitError(f"{module}.{kind.__qualname__} is not defined any more") from None
+        raise _MisfitError(f"{_title(kind)} is not defined any more in {module or 'the plugin'}") from None
     if not issubclass(type(new), type):
-        raise _MisfitError(f"{module}.{kind.__qualname__} is not a class any more")
+        raise _MisfitError(f"{_title(kind)} is not a class any more")
     found = cast("type", new)
     if not issubclass(kind, enum.Enum) and (problem := _clash(kind, found)):
         raise _MisfitError(problem)
@@ -315,6 +342,8 @@ def _clash(old: type, new: type) -> str:
     """Return why objects of a class cannot become objects of another one; empty if they can."""
     if [*map(_slot_name, _slots(old))] != [*map(_slot_name, _slots(new))]:
         return f"{_title(new)}.__slots__ changed"
+    if vars(old).get("_fields") != vars(new).get("_fields") and issubclass(old, tuple):
+        return f"{_title(new)}._fields changed"
     base = next(each for each in new.__mro__ if not each.__flags__ & _HEAP_TYPE)
     if not issubclass(old, base):
         return f"{_title(new)} extends {base.__qualname__} now"
@@ -344,7 +373,7 @@ def _slot_name(pair: tuple[str, MemberDescriptorType]) -> str:
 # ---- attributes that only the new class gives its objects
 
 
-def _missing(thing: object, new: type, added: list[_Attribute]) -> dict[str, object]:
+def _missing(thing: object, new: type, added: list[_Attribute], *, adopts: bool) -> dict[str, object]:
     """Return the values of the attributes that were ``added`` to objects of ``new``, and ``thing`` has not.
 
     Raises:
@@ -360,7 +389,7 @@ def _missing(thing: object, new: type, added: list[_Attribute]) -> dict[str, obj
             values[name] = make()
         except _MisfitError:
             unknown.append(name)
-    if unknown and not _adopts(new):
+    if unknown and not adopts:
         names = ", ".join(unknown)
         raise _MisfitError(
             f"{_title(new)} has the new attribute {names} without a default;"
@@ -489,11 +518,11 @@ def _restore(thing: object, kind: type, before: Mapping[object, object] | None) 
         values.update(before)
 
 
-def _copy(values: object) -> list[object]:
-    """Return the items of a collection that other threads may change."""
+def _copy(values: object, kind: type) -> list[object]:
+    """Return the items of a collection that other threads may change, without running code of its class."""
     while True:
         with contextlib.suppress(RuntimeError):  # it has changed meanwhile
-            return list(cast("list[object]", values))
+            return list(vars(kind)["__iter__"](values))
 
 
 def _put_into_state(state: MutableMapping[str, object], key: str, _: object, new: object) -> None:
