@@ -116,7 +116,7 @@ class Followers:
             problems = "; ".join([*self._problems[:_SHOWN], *more])
             raise LoadError(
                 version.plugin,
-                f"objects cannot follow the new version (register may replace or remove them): {problems}",
+                f"{problems} (objects in the state follow the plugin; register may replace or remove them)",
             )
 
     def __bool__(self) -> bool:
