@@ -22,6 +22,7 @@ async def test_the_footer_begins_with_the_next_steps_for_the_selected_plugin(
     running.manager.rebuild("held", force=True)
     running.manager.rollback("held", 1)
     async with console(running.manager, workspace.root) as it:
+        await it.press("F")  # else the fault selects its plugin
         workspace["bad"] = "1 / 0\n" + answering(2)
         running.manager.rebuild("bad")
         await it.until(lambda: footer(it).startswith("d Enable "))
