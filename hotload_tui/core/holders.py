@@ -30,7 +30,6 @@ from typing import NamedTuple, cast
 from hotload_tui.core.interpreter import frame_of, stacks, traced_now, variables_of
 from hotload_tui.core.leak_path import (
     CACHE,
-    OWN,
     is_module,
     is_ours,
     is_within,
@@ -47,9 +46,6 @@ from hotload_tui.core.module_names import unique_name
 
 SECONDS = 0.5
 """Processor time that one walk may take; the time of other threads does not count."""
-
-_DESCENT = 0.2
-"""Processor time in seconds that one walk downwards may take."""
 
 MOST = 20
 """The number of references that a report names."""
@@ -108,21 +104,15 @@ def _modules_of(thing: object) -> Iterator[object]:
         yield cast("dict[object, object]", thing).get("__name__")
 
 
-def holds_of(
-    targets: Sequence[object], own: set[int], root: str, *, descends: bool = False
-) -> tuple[list[Reference], str]:
+def holds_of(targets: Sequence[object], own: set[int], root: str) -> tuple[list[Reference], str]:
     """Return the references to ``targets`` from other code; if there are none, also text that says so.
 
     ``own`` are the identities of the objects that belong to the modules ``root``: no user knows these, so no
-    path leads through them. The result may be empty: the collector sees no references from C code, and none
-    from the objects that the program has frozen. ``descends``: then look for these from the modules down.
+    path leads through them. The result may be empty: the collector sees no references from C code.
     """
     walk = _Walk(targets, own | {id(targets)}, root, time.thread_time() + SECONDS)
     walk.run()
     holds = walk.holds()
-    if not holds and descends and gc.get_freeze_count():
-        walk.descend(time.thread_time() + _DESCENT)
-        holds = walk.holds()
     return holds, "" if holds else walk.unknown()
 
 
@@ -215,37 +205,6 @@ class _Walk:
         if frame is not None:
             return is_within(cast("FrameType", frame).f_globals.get("__name__"), self._root)
         return id(thing) in self._own or any(True for _ in names_of(thing, self._root))
-
-    def descend(self, deadline: float) -> None:
-        """Walk from the modules down to the found objects, breadth first, until one level leads to some."""
-        kept = {id(space): space for space in _namespaces() if id(space) in self._modules}
-        above, level = dict.fromkeys(kept, 0), list(kept.values())
-        is_passed: dict[int, bool] = {}  # by the identity of a type: objects of hotload are no holders
-        while level and not self._starts:
-            below: list[object] = []
-            for holder in level:
-                if time.thread_time() > deadline:
-                    return
-                for thing in gc.get_referents(holder):
-                    key, kind = id(thing), type(thing)
-                    if key in self._found:
-                        self._descended(id(holder), key, above, kept)
-                    elif key not in above and key not in self._own and gc.is_tracked(thing):
-                        if id(kind) not in is_passed:
-                            is_passed[id(kind)] = str(of_type(kind, "__module__")).startswith(OWN)
-                        above[key], kept[key] = id(holder), thing
-                        if not is_passed[id(kind)]:
-                            below.append(thing)
-            level = below
-
-    def _descended(self, holder: int, key: int, above: Mapping[int, int], kept: Mapping[int, object]) -> None:
-        """Note the path from a module to ``holder``, through its parents ``above``; ``kept`` has them all."""
-        while holder:
-            self._found[holder] = kept[holder]
-            self._below[holder][key] = None
-            self._above[key] += 1
-            key, holder = holder, above[holder]
-        self._starts[key] = self._modules[key], ""
 
     def unknown(self) -> str:
         """Return the description of a holder that no path leads to."""
@@ -406,10 +365,6 @@ def _namespace_of(thing: object) -> object:
 
 def _modules() -> Iterable[tuple[str, ModuleType]]:
     return [(name, module) for name, module in sys.modules.copy().items() if is_module(module)]
-
-
-def _namespaces() -> Iterator[object]:
-    return (namespace_of(module) for name, module in _modules() if not name.startswith(OWN))
 
 
 def _is_of_search(holder: object) -> bool:

@@ -384,7 +384,7 @@ def let_others_run() -> None:
     sleep(0)
 
 
-OWN = f"{__name__.partition('.')[0]}."
+_OWN = f"{__name__.partition('.')[0]}."
 _RETIRED = re.compile(r"@g\d+$")
 
 
@@ -407,7 +407,7 @@ def threads_among(running: Mapping[int, list[FrameType]]) -> list[tuple[str, lis
 
 def is_ours(frame: FrameType) -> bool:
     """Return whether a frame runs code of this package."""
-    return str(frame.f_globals.get("__name__")).startswith(OWN)
+    return str(frame.f_globals.get("__name__")).startswith(_OWN)
 
 
 def is_within(name: object, root: str) -> bool:

@@ -266,7 +266,6 @@ class LivenessCheck:
         self._absent: set[Callable[[object], bool]] = set()
         self._to_visit = _MOST_VISITED
         self._is_large = False
-        self._descends = True  # until a search for the holders finds none
         self._next_search = 0.0
         self._module_names = names_below(root)  # kept, to recognize classes that outlive the generation
         for thing in others:
@@ -335,7 +334,7 @@ class LivenessCheck:
         if self._held == before or self.is_freed():
             return False
         self._held_by, self._said = [], ""
-        self._to_visit, self._descends = _MOST_VISITED, True
+        self._to_visit = _MOST_VISITED
         return True
 
     def holds(self, frames: Iterable[object] = (), claimed: Sequence[object] = ()) -> list[Reference]:
@@ -353,8 +352,7 @@ class LivenessCheck:
         self._target_names = {*map(self.named, names)}
         if not targets:
             return []
-        holds, self._unknown = holds_of(targets, own, self.root, descends=self._descends)
-        self._descends = bool(holds)
+        holds, self._unknown = holds_of(targets, own, self.root)
         running = running_in(self.root)
         # A call in flight holds the generation's own handlers: not they, but the call is to be named.
         others = [hold for hold in holds if not (hold.way and is_handler_of(hold.way[0], self.root))]
