@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -133,10 +134,16 @@ async def console(
     *,
     keys: Mapping[str, str] = MappingProxyType({}),
     clock: Callable[[], float] = time.time,
+    follows: bool = False,
     **host: Unpack[HostControls],
 ) -> AsyncIterator[Console]:
-    """Open the console on a manager."""
+    """Open the console on a manager; only if it ``follows``, a fault may come to the screen by itself.
+
+    Otherwise the user always seems to be at work: a fault would change the screen between two keys.
+    """
     app = ConsoleApp(api, project=project, keys=keys, clock=clock, **host)
+    if not follows:
+        app._console.follow._used_at = math.inf  # noqa: SLF001 - the tests' own user
     async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause()
         yield Console(app, pilot)

@@ -174,6 +174,7 @@ ROWS = (
     Key("up", cursor(lambda row, _: row == 0), before=("j",)),
     Key("top", cursor(lambda row, _: row == 0), before=("G",)),
 )
+FIRST_FRAME = ("right_square_bracket",) * 4 + ("left_square_bracket",) * 4
 OWN = {
     "TABLE": Pane("apple", "0", (*ROWS, Key("open", focused("Overview"), ("0",)))),
     "SCROLL": Pane("apple", "1", TEXT),
@@ -186,8 +187,8 @@ OWN = {
             Key("frames", shown("decoder.py"), ("x",)),
             Key("edit", opened),
             Key("locals", inside(r"text = '"), ("v",), before=("right_square_bracket",)),
-            Key("next_frame", inside("▶ .*plugin.py:11"), ("left_square_bracket",)),
-            Key("last_frame", inside("▶ .*plugin.py:5"), before=("right_square_bracket",)),
+            Key("next_frame", inside(r"▶ .*read +. 15"), ("left_square_bracket",), before=FIRST_FRAME),
+            Key("last_frame", inside(r"(?m)▶ .*read$"), before=(*FIRST_FRAME, "right_square_bracket")),
         ),
     ),
     "LOG": Pane(
@@ -319,7 +320,10 @@ class Stage:
         """Press a key where it applies, and check its effect."""
         it = self._it
         self._late[0] += 10  # so that the toast does not repeat earlier news
-        await it.type(*([] if key in EVERYWHERE.own else ["g"]), *key.before)
+        if key not in EVERYWHERE.own:
+            await it.type("g")
+            await it.until(lambda: not scrolled(it), lambda: f"g before {key.name}")
+        await it.type(*key.before)
         it.main.query_one(Notice).hide()
         await it.until(lambda: not key.does(it), lambda: f"key {key.name} first")
         await it.type(binding.key)

@@ -55,7 +55,7 @@ class Desk:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Console]:
         """Open the console with the cursor on apple."""
-        async with console(self._running.manager, self.workspace.root, clock=self.clock) as it:
+        async with console(self._running.manager, self.workspace.root, clock=self.clock, follows=True) as it:
             self.it = it
             await it.until(lambda: "+ ok" in it.row("cherry") and it.chosen == "apple")
             yield it
@@ -171,9 +171,9 @@ async def test_a_plugin_that_fails_at_the_start_is_on_the_screen(workspace: Work
     workspace["apple"] = answering(1)
     workspace["bad"] = "def register(ctx):\n    1 / 0\n"
     manager = run(workspace.config()).manager
-    async with console(manager, workspace.root) as it:
+    async with console(manager, workspace.root, follows=True) as it:
         await it.until(lambda: "! FAIL" in it.row("bad"))
         assert it.chosen == "apple"
-    async with console(manager, workspace.root, start=lambda: None) as it:
+    async with console(manager, workspace.root, follows=True, start=lambda: None) as it:
         await it.shows("> 2 |     1 / 0")
         assert it.chosen == "bad"

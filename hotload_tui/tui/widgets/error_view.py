@@ -531,7 +531,8 @@ class ErrorView(TextPane):
         self._options = self._options._replace(cursor=frames[target].number)
         self.redraw()
         if not self.filter:
-            self.scroll_to(y=frames[target].start if target else 0, animate=False)
+            # At once: the next key looks where the frame under the cursor is.
+            self.scroll_to(y=frames[target].start if target else 0, animate=False, immediate=True)
 
     def _start(self, frames: Sequence[ShownFrame], by: int) -> int:
         """Return the index of the frame under the cursor, or of one at the edge of what is on the screen."""
