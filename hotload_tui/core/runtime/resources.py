@@ -41,7 +41,7 @@ class Owned(Generic[_T]):
         self.key = key
         """The name under which the next version of the plugin takes the resource over."""
         self.acquire = acquire
-        """ResourceCalls the resource; may return a value, such as a socket."""
+        """Claims the resource; may return a value, such as a socket."""
         self.release = release
         """Gives the resource up; gets the value if it takes an argument."""
         self.replace = replace
