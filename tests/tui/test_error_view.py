@@ -5,6 +5,8 @@ import socket
 import threading
 
 import pytest
+from textual import events
+from textual.keys import key_to_character
 from textual.selection import SELECT_ALL
 
 from hotload_tui.core.model import PluginDetail
@@ -247,6 +249,22 @@ async def test_brackets_walk_through_the_frames(
         await it.shows("in f12")
         await it.press("G", "right_square_bracket")
         await it.toasted("last frame")
+
+
+async def test_keys_that_scroll_and_keys_that_move_the_cursor_act_in_their_order(
+    workspace: Workspace, run: Run
+) -> None:
+    """After ``g ]`` in one breath the frame under the cursor is on the screen, not the top."""
+    workspace["deep"] = DEEP
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "! FAIL" in it.row("deep"))
+        await it.press("2", *("right_square_bracket",) * 5)
+        await it.until(lambda: "▶ plugins/deep/plugin.py:30 in f7" in it.text)
+        for key in ("g", "right_square_bracket", "y"):
+            it.app.post_message(events.Key(key, key_to_character(key)))
+        await it.toasted("Copied")
+        await it.press()  # until the screen is painted
+        assert "▶ plugins/deep/plugin.py" in it.text
 
 
 async def test_the_failing_line_is_on_the_screen_whatever_stands_above(
