@@ -11,6 +11,7 @@ from textual.selection import SELECT_ALL
 
 from hotload_tui.core.model import PluginDetail
 from hotload_tui.tui.widgets.error_view import ErrorView
+from hotload_tui.tui.widgets.status import Notice
 from tests.conftest import Workspace
 from tests.tui.console import Console, Run, console
 
@@ -260,11 +261,17 @@ async def test_keys_that_scroll_and_keys_that_move_the_cursor_act_in_their_order
         await it.until(lambda: "! FAIL" in it.row("deep"))
         await it.press("2", *("right_square_bracket",) * 5)
         await it.until(lambda: "▶ plugins/deep/plugin.py:30 in f7" in it.text)
-        for key in ("g", "right_square_bracket", "y"):
-            it.app.post_message(events.Key(key, key_to_character(key)))
-        await it.toasted("Copied")
-        await it.press()  # until the screen is painted
-        assert "▶ plugins/deep/plugin.py" in it.text
+        for keys in (
+            ("g", "right_square_bracket"),
+            ("G", "left_square_bracket"),
+            ("g", *("right_square_bracket",) * 6, *("left_square_bracket",) * 6),
+        ):
+            for key in (*keys, "y"):
+                it.app.post_message(events.Key(key, key_to_character(key)))
+            await it.toasted("Copied")
+            await it.press()  # until the screen is painted
+            assert "▶ plugins/deep/plugin.py" in it.text, keys
+            it.main.query_one(Notice).hide()
 
 
 async def test_the_failing_line_is_on_the_screen_whatever_stands_above(

@@ -150,10 +150,11 @@ def cursor(is_there: Callable[[int, int], bool]) -> See:
 
 def opened(_: Console) -> bool:
     """Return whether the editor was started since the last look."""
-    mark = Path(os.environ["OPENED"])
-    was_there = mark.exists()
-    mark.unlink(missing_ok=True)
-    return was_there
+    try:
+        Path(os.environ["OPENED"]).unlink()
+    except FileNotFoundError:  # no separate look: the editor may start right after it
+        return False
+    return True
 
 
 def palette(it: Console) -> bool:

@@ -531,11 +531,8 @@ class ErrorView(TextPane):
         self._options = self._options._replace(cursor=frames[target].number)
         self.redraw()
         if not self.filter:
-            row = frames[target].start if target else 0
-            # At once: the next key looks where the frame under the cursor is. And once more in its turn:
-            # Textual scrolls for an earlier key, such as g, only after the next refresh.
-            self.scroll_to(y=row, animate=False, immediate=True)
-            self.scroll_to(y=row, animate=False)
+            # At once: the next key looks where the frame under the cursor is.
+            self.scroll_to(y=frames[target].start if target else 0, animate=False, immediate=True)
 
     def _start(self, frames: Sequence[ShownFrame], by: int) -> int:
         """Return the index of the frame under the cursor, or of one at the edge of what is on the screen."""

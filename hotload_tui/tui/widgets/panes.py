@@ -142,7 +142,11 @@ class DetailPane(Filterable):
 
 
 class TextPane(ScrollableContainer, DetailPane, can_focus=True):
-    """A pane of text, drawn only while it is visible: each draw makes Textual lay out the whole screen."""
+    """A pane of text, drawn only while it is visible: each draw makes Textual lay out the whole screen.
+
+    Its keys scroll at once. Textual scrolls after the next refresh, and a key that depends on what is on the
+    screen would see it as it was before an earlier key.
+    """
 
     def __init__(self, *, is_wrapped: bool = False) -> None:
         """With ``is_wrapped``, no line of the text is wider than the pane."""
@@ -175,6 +179,22 @@ class TextPane(ScrollableContainer, DetailPane, can_focus=True):
     def text(self) -> Content:
         """Return the text that matches the filter."""
         raise NotImplementedError
+
+    def action_scroll_home(self) -> None:
+        """Scroll to the top."""
+        self.scroll_home(animate=False, immediate=True, x_axis=self.scroll_y == 0)
+
+    def action_scroll_end(self) -> None:
+        """Scroll to the end."""
+        self.scroll_end(animate=False, immediate=True, x_axis=False)
+
+    def action_scroll_up(self) -> None:
+        """Scroll up by one row."""
+        self.scroll_up(animate=False, immediate=True)
+
+    def action_scroll_down(self) -> None:
+        """Scroll down by one row."""
+        self.scroll_down(animate=False, immediate=True)
 
 
 class Earlier(PromptSuggester):
