@@ -67,7 +67,7 @@ def save(workspace: Workspace, heard: Heard, savings: dict[str, Saving]) -> dict
 
 
 def perform(
-    workspace: Workspace, heard: Heard, savings: dict[str, Saving], attempts: int = 3
+    workspace: Workspace, heard: Heard, savings: dict[str, Saving], attempts: int = 6
 ) -> dict[str, str]:
     """Save in all ways, and repeat those that were reported too often, each alone in a new plugin.
 
