@@ -12,6 +12,7 @@ from hotload_tui import Config, PluginState
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.runtime.naming import identifier
 from tests.conftest import Running, Workspace, answering
+from tests.core.conftest import Stage
 
 Run = Callable[[Config], Running]
 
@@ -188,6 +189,50 @@ def test_the_memory_of_a_plugin_is_that_of_all_its_generations(workspace: Worksp
     assert memory.startswith("alive: greet.plugin.answer, held by local 'kept'")
     assert memory.endswith(" (generation 1)")
     assert kept() == "one"
+
+
+COPYING = """
+import importlib
+
+SEEN = dict(importlib.import_module("sys").modules)
+"""
+
+
+def test_a_copy_of_all_modules_does_not_keep_the_previous_version(workspace: Workspace, run: Run) -> None:
+    """A version that keeps a copy of ``sys.modules``, as a vendored astroid does, has no older modules."""
+    workspace["greet"] = COPYING + answering(1)
+    running = run(workspace.config())
+    for number in (2, 3):
+        workspace["greet"] = COPYING + answering(number)
+        running.manager.rebuild("greet")
+        assert running.wait_for(functools.partial(retired, running, number - 1))
+    assert [event.memory for event in running.told(PluginRetired, "greet")] == ["freed"] * 2
+
+
+LATE = """
+import sys
+
+def answer():
+    from . import part
+    return part.WORD, sys.modules[__spec__.name].answer is answer
+"""
+DURING = "import stage\nfor _ in range(2):\n    stage.told += stage.running.host.call('greet')\n"
+
+
+def test_the_live_version_imports_while_the_next_one_loads(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """Calls during a load find the modules of the live version, which run once, also if the load fails."""
+    workspace["greet"] = LATE + _REGISTER
+    workspace["greet/part.py"] = "import stage\nstage.told.append('part')\nWORD = 'one'\n"
+    stage.running = running = run(workspace.config())
+    modules = own_modules()
+    workspace["greet"] = f"{DURING}1 / 0\n{LATE}{_REGISTER}"
+    running.manager.rebuild("greet")
+    assert running.fault("greet").type == "ZeroDivisionError"
+    assert stage.told == ["part", ("one", True), ("one", True)]
+    assert running.host.call("greet") == [("one", True)]
+    assert sorted(own_modules()) == sorted([*modules, f"{modules[0]}.part"])
 
 
 def test_stopping_leaves_nothing_in_the_interpreter(workspace: Workspace) -> None:

@@ -679,9 +679,9 @@ class Finder(importlib.abc.MetaPathFinder):
             folder = self._shared.get(fullname)
             return PathFinder.find_spec(fullname, [folder]) if folder is not None else None
         generation = of_plugin.get(".".join(parts[:3]))
-        if generation is not None:
+        if generation is not None and generation.is_importable:
             return generation.find_spec(fullname, path)
-        # The unique name of a generation that no longer exists resolves like the stable name.
+        # The unique name of a generation that is not to be found resolves like the stable name.
         return facade_spec(parent, fullname, _NUMBERED.sub("", ".".join(parts[2:]), count=1))
 
     def current(self, parent: str) -> Generation | None:
@@ -766,7 +766,7 @@ class Generation:
         self.root_dir = root_dir
         self._folder = str(root_dir)
         self.modules: dict[str, ModuleType] = {}
-        """The modules by unique name after ``release``; empty before."""
+        """The modules by unique name, since ``hide`` or ``release``."""
         self._places = dict(module_places(artifact))
         self.top_names = frozenset(name for name in self._places if name and "." not in name)
         self.shared: frozenset[str] = frozenset()
@@ -782,6 +782,7 @@ class Generation:
         self.is_live = False
         """Whether the generation went live and is not released."""
         self.is_released = False
+        self._is_hidden = False
         self._reach = RLock()
         self._importing = 0
         self._readers: set[str] = set()
@@ -856,6 +857,34 @@ class Generation:
         self.is_live = True
         self._importers = self._own_importers()  # kept: the next version may remove them
 
+    def hide(self) -> None:
+        """Take the modules out of ``sys.modules``, except while they import, until ``show`` or ``release``.
+
+        A version of the same plugin that loads meanwhile may keep a copy of ``sys.modules``.
+        """
+        with self._reach:
+            self.modules = dict(self._found()) or self.modules
+            self._is_hidden = True
+            if not self._importing:  # else the running import does this at its end
+                self._take_out()
+
+    def show(self) -> None:
+        """Put the modules back into ``sys.modules``, after ``hide``."""
+        with self._reach:
+            if self._is_hidden and not self.is_released:
+                sys.modules.update(self.modules)
+                self._is_hidden = False
+
+    @property
+    def is_importable(self) -> bool:
+        """Whether the import system finds the modules by their unique names."""
+        return not self.is_out or self._importing > 0
+
+    @property
+    def is_out(self) -> bool:
+        """Whether the modules are in ``sys.modules`` only during imports."""
+        return self._is_hidden or self.is_released
+
     def release(self) -> None:
         """Remove the modules from ``sys.modules``.
 
@@ -898,7 +927,9 @@ class Generation:
     def loaded(self, module: str) -> ModuleType | None:
         """Return the module; ``None`` if it has not been imported."""
         name = f"{self.root}.{module}" if module else self.root
-        return self.modules.get(name) if self.is_released else sys.modules.get(name)
+        found = None if self.is_out else sys.modules.get(name)
+        # Asked again: another thread may have taken the modules out meanwhile.
+        return self.modules.get(name) if found is None and self.is_out else found
 
     def modules_in(self, folder: str) -> Iterator[tuple[str, bool]]:
         """Yield the name of each module directly in a folder and whether it is a package, sorted by name."""
@@ -911,16 +942,17 @@ class Generation:
         """Run ``load`` while the modules are in ``sys.modules``, where the import system looks for them."""
         with self._reach:
             self._importing += 1
-            if self.is_released and self._importing == 1:
+            if self.is_out and self._importing == 1:
                 sys.modules.update(self.modules)
-                finder.add(self)
+                if self.is_released:
+                    finder.add(self)
         try:
             return load()
         finally:
             with self._reach:
                 self._importing -= 1
-                if self.is_released and not self._importing:
-                    self._withdraw()
+                if self.is_out and not self._importing:
+                    (self._withdraw if self.is_released else self._take_out)()
 
     def import_module(self, name: str) -> ModuleType:
         """Import a module by the author's name for it."""
@@ -959,16 +991,16 @@ class Generation:
 
     def loaded_modules(self) -> Iterator[tuple[str, ModuleType]]:
         """Yield the dotted name of each imported module and the module; ``''`` is the plugin's package."""
-        found = self.modules.items() if self.is_released else self._found()
+        found = self.modules.items() if self.is_out else self._found()
         return ((name[len(self.root) + 1 :], module) for name, module in [*found])
 
     def place(self, module: str, thing: ModuleType | None) -> None:
         """Make ``thing`` the module of a dotted name, as the plugin's code says; ``None`` removes it."""
         name = f"{self.root}.{module}" if module else self.root
-        for table in (sys.modules, self.modules) if self.is_released else (sys.modules,):
+        for table in (sys.modules, self.modules) if self.is_out else (sys.modules,):
             if thing is None:
                 table.pop(name, None)
-            elif table is self.modules or not self.is_released or self._importing:
+            elif table is self.modules or not self.is_out or self._importing:
                 table[name] = thing
 
     def own_modules(self) -> dict[str, ModuleType]:
@@ -1105,6 +1137,11 @@ class Generation:
             for name, module in sys.modules.copy().items()
             if name.startswith(start) or name == root
         )
+
+    def _take_out(self) -> None:
+        self.modules = dict(self._found()) or self.modules
+        for name in self.modules:
+            sys.modules.pop(name, None)
 
     def _withdraw(self) -> None:
         self.modules = dict(self._found()) or self.modules

@@ -265,6 +265,7 @@ class Loader:
         ports = self._ports.setdefault(wanted.name, {})
         number = self.next_number(wanted.name)
         failed = functools.partial(self._failed, plugin=wanted.name, generation=number)
+        live = self._live.get(wanted.name)
         return Load(
             wanted,
             number,
@@ -275,6 +276,7 @@ class Loader:
             self._step_observer,
             failed,
             self._host,
+            live.generation if live else None,
         )
 
     def _failed(self, error: BaseException, phase: Phase, what: str, *, plugin: str, generation: int) -> None:
@@ -285,6 +287,7 @@ class Loader:
     def _clear_up(self, load: Load, error: BaseException) -> None:
         """Undo a failed load, if it began."""
         if not load.began:
+            load.show_previous()
             return
         end, undo = (functools.partial(step, load, error) for step in (self._end, self._undo))
         results = [self._limited(load.abandon), self._limited(end)]
@@ -396,6 +399,8 @@ class Loader:
         if hand_over := self._hand_overs.pop(trial, None):
             errors = hand_over.take_back()
             errors += [RegisterError(trial.name, each) for each in hand_over.not_started]
+        if (live := self._live.get(trial.name)) is not None:
+            live.generation.show()
         trial.context.close_sockets()
         self._numbers[trial.name] = trial.generation.number
         self._parting.put(trial)

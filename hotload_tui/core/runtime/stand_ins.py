@@ -381,9 +381,9 @@ class _OwnModules(MutableMapping[str, ModuleType]):
     def _own(self, name: str) -> str | None:
         """Return the dotted name of a module of the plugin; ``None`` for a name of another module."""
         generation = self._generation
-        if name == generation.parent or name.startswith(f"{generation.parent}."):
-            unique = generation.root + name[len(generation.parent) :]
-            return None if name.startswith(generation.root) else unique[len(generation.root) + 1 :]
+        for start in (generation.root, generation.parent):
+            if name == start or name.startswith(f"{start}."):
+                return name[len(start) + 1 :]
         found = self._private.own_name(name) if type(name) is str else None
         return found[0][len(generation.root) + 1 :] if found else None
 

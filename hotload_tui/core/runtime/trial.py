@@ -76,6 +76,8 @@ class Load:
     """Reports the errors of the generation's threads and tasks."""
     host: HookHost
     """The host that gets handles of the generation's objects."""
+    previous: Generation | None = None
+    """The live generation of the plugin, which is hidden from this one; ``None`` after the end."""
     began: float = 0.0
     """The start, in seconds since the epoch; 0 until then."""
     ended: float = 0.0
@@ -125,6 +127,8 @@ class Load:
             digest=artifact.manifest.digest,
             maker=generation.maker,
         )
+        if self.previous is not None:
+            self.previous.hide()
         self._ledger = Ledger(generation.root, self.number, self.process)
         self._ledger.begin(artifact, follows=follows, is_replaced=is_replaced)
         ledger, origin = self._ledger, generation.origin
@@ -192,13 +196,22 @@ class Load:
         functions = (*(handler.call for handler in self._context.staged), *self._context.unloaders)
         parts: Iterable[object] = functions if error is None else parts_of(error)
         self._ledger.end(self._generation.origin.codes(), self._generation.exit_calls, parts)
+        if error is None:
+            self.previous = None
         self.ended = clock()
+
+    def show_previous(self) -> None:
+        """Let the live generation be as it was: this one fails."""
+        previous, self.previous = self.previous, None
+        if previous is not None:
+            previous.show()
 
     def clear_up(self, error: BaseException, retirer: Retirer, live: Ledger | None = None) -> Parting:
         """Undo a failed load, and add a note to its ``error`` for each change that cannot be undone.
 
         ``live`` is the ledger of the version that stays live.
         """
+        self.show_previous()
         generation, ledger = self._generation, self._ledger
         unloaders, self._unloaders = self._unloaders, []
         for fault in (*retirer.run(self._generation, unloaders), *retirer.call_endings(generation, ledger)):
