@@ -183,7 +183,14 @@ class Artifact:
         return self._verified(member.code_offset, member.code_size, member.code_sha256, path)
 
     def code_object(self, path: str, file_name: str) -> CodeType:
-        """Return the code object of ``path``, with ``file_name`` as its file name."""
+        """Return the code object of ``path``, with ``file_name`` as its file name.
+
+        Raises:
+            SyntaxError: no ``import`` statement can name the file, so the build has not compiled it.
+
+        """
+        if not self.members[path].code_size:
+            return compile(self.source(path), file_name, "exec", dont_inherit=True)
         code = marshal.loads(self.code(path))  # noqa: S302 - verified against the manifest
         if not isinstance(code, CodeType):
             raise self._damaged(f"{path} holds no code")

@@ -198,7 +198,7 @@ _STAR = ("*",)  # the constant that `from x import *` leaves in compiled code
 
 
 def is_module(path: str) -> bool:
-    """Return whether a plugin's file can be imported: a ``.py`` file whose path consists of identifiers."""
+    """Return whether ``import`` can name a plugin's file: a ``.py`` file with a path of identifiers."""
     stem, dot, suffix = path.rpartition(".")
     return bool(dot) and suffix == "py" and all(part.isidentifier() for part in stem.split("/"))
 

@@ -19,7 +19,7 @@ from hotload_tui import Config
 from hotload_tui.core.events import PluginRetired
 from hotload_tui.core.hooks.inflight import CallRecord
 from tests.conftest import Running, Workspace
-from tests.core.conftest import Bench, Stage
+from tests.core.conftest import Bench, Stage, retired
 from tests.waiting import PATIENCE, until
 
 Run = Callable[[Config], Running]
@@ -140,6 +140,41 @@ def test_metadata_of_a_vendored_distribution(workspace: Workspace, run: Run) -> 
     running.manager.rebuild("greet")
     assert running.wait_for(lambda: bool(running.told(PluginRetired, "greet")))
     assert (running.host.call("facts")[0][2], old()[2]) == ("two", "one")  # type: ignore[index]
+
+
+STEPS = """
+import importlib, pkgutil, steps
+
+def step(name):
+    return importlib.import_module(f".{name}", steps.__name__).WORD
+
+def names():
+    return [each.name for each in pkgutil.iter_modules(steps.__path__)]
+
+def register(ctx):
+    ctx.hook("step", step)
+    ctx.hook("names", names)
+"""
+
+
+def test_modules_whose_names_are_no_identifiers_can_be_imported(workspace: Workspace, run: Run) -> None:
+    """Such a file, as ``0001_initial.py`` of Django or a table of rich, runs when ``import_module`` names it.
+
+    One that does not compile, such as a template, is no fault before that.
+    """
+    workspace["greet"] = STEPS
+    workspace["greet/steps/__init__.py"] = ""
+    workspace["greet/steps/0001_first.py"] = "WORD = 'one'\n"
+    workspace["greet/steps/{{ name }}.py"] = "class {{ name }}: ...\n"
+    running = run(workspace.config())
+    assert running.host.call("step", "0001_first") == ["one"], running.status("greet").fault
+    assert running.host.call("names") == [["0001_first", "{{ name }}"]]
+    assert running.host.call("step", "{{ name }}") == []
+    assert running.fault("greet").type == "SyntaxError"
+    workspace["greet/steps/0001_first.py"] = "WORD = 'two'\n"
+    running.manager.rebuild("greet")
+    assert running.host.call("step", "0001_first") == ["two"]
+    assert retired(running).memory == "freed"
 
 
 def test_listing_a_plugins_folder_leaves_nothing_in_the_interpreter(workspace: Workspace, run: Run) -> None:

@@ -61,6 +61,7 @@ def module_places(artifact: Artifact) -> Iterator[tuple[str, ModulePlace]]:
     natives = {path: name for path in artifact.members if (name := native.module_name(path))}
     modules = [path for path, member in artifact.members.items() if member.code_size]
     folders = {folder for path in [*natives, *modules] for folder in _above(path)}
+    modules += [path for path in artifact.members if path.endswith(".py") and _is_named(path, folders)]
     packages = {folder: ModulePlace(f"{folder}/{_INIT}".lstrip("/"), folder) for folder in folders}
     # Later entries win, in Python's order: a module beats a folder without __init__.py, a native module beats
     # that module, and a package with __init__.py beats both.
@@ -75,6 +76,12 @@ def module_places(artifact: Artifact) -> Iterator[tuple[str, ModulePlace]]:
     for folder, place in packages.items():
         if place.path in artifact.members:
             yield folder.replace("/", "."), place
+
+
+def _is_named(path: str, folders: set[str]) -> bool:
+    """Return whether only ``import_module`` can name a file of a package, such as ``0001_initial.py``."""
+    folder, _, file = path.rpartition("/")
+    return folder in folders and not file[:-3].isidentifier() and "." not in file[:-3]
 
 
 _Pin: TypeAlias = tuple[int, None, list[str], str]
