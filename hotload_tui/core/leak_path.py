@@ -9,6 +9,7 @@ This runs no code of the plugin or of the holders.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import itertools
@@ -54,18 +55,20 @@ _LARGEST = 400_000  # objects to visit; more would take a second
 _SLICE = 200  # objects to follow in one call of C code, without other threads
 _PART = 10_000  # references to look at in one call of C code
 _TURN = 1_000  # objects to look at before other threads run
+_WATCHED = 100  # held objects whose reference counts are looked at again
 _FEW = 16  # objects whose holders the collector looks for at the same time
 
 
-def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> set[str]:
+def held_from_outside(references: Iterable[weakref.ref[object]], root: str) -> tuple[set[str], Holding]:
     """Return the unique names of the functions, classes and modules that something outside refers to.
 
-    The result is empty if no name is found. ``references`` lead to the generation's modules and their classes
+    The set is empty if no name is found. ``references`` lead to the generation's modules and their classes
     and functions; the names of its modules begin with ``root``. This runs no code of the plugin: it reads
     only types and reference counts.
     """
     graph = _explored(references, root)
-    return _names_of_all(graph.held(), graph)
+    held = graph.held()
+    return _names_of_all(held, graph), graph.holding(held)
 
 
 def _names_of_all(held: list[object], graph: _ReferenceGraph) -> set[str]:
@@ -101,12 +104,13 @@ def held_objects(
     anchor: list[object],
     inside: Iterable[object] = (),
     claimed: Iterable[object] = (),
-) -> tuple[list[object], set[int], set[str]]:
+) -> tuple[list[object], set[int], set[str], Holding]:
     """Return the objects that something outside refers to, the identities of all non-holders, and names.
 
-    The names are those of ``held_from_outside``. ``anchor`` and ``inside`` count as part of the generation:
-    the list that keeps its modules, and the frames of the error that ended its load. So do ``claimed``, the
-    objects of other code that its load created; the result has those that something outside refers to.
+    The last two results are those of ``held_from_outside``. ``anchor`` and ``inside`` count as part of the
+    generation: the list that keeps its modules, and the frames of the error that ended its load. So do
+    ``claimed``, the objects of other code that its load created; the result has those that something outside
+    refers to.
     """
     graph = _ReferenceGraph(root)
     others = [anchor, *inside, claimed]
@@ -120,7 +124,7 @@ def held_objects(
     apart = {id(others), *map(id, others)}
     held = [thing for thing in graph.held() if id(thing) not in apart and not _is_machinery(thing)]
     own = {*graph.ids(), *map(id, graph.namespaces()), id(held), id(graph.members), *apart}
-    return held, own, _names_of_all(held, graph)
+    return held, own, _names_of_all(held, graph), graph.holding(held)
 
 
 def _is_machinery(thing: object) -> bool:
@@ -201,6 +205,31 @@ def namespace_of(module: ModuleType) -> dict[str, object]:
     return cast("dict[str, object]", ModuleType.__getattribute__(module, "__dict__"))
 
 
+class Holding:
+    """The objects that something outside refers to, at one search; this holds none of them."""
+
+    def __init__(self, inside: Iterable[tuple[object, int]] = ()) -> None:
+        """Note each object with the number of references from inside."""
+        self._inside: list[tuple[weakref.ref[object], int]] = []
+        for thing, count in inside:
+            with contextlib.suppress(TypeError):  # such as a list: it allows no weak reference
+                self._inside.append((weakref.ref(thing), count))
+
+    def has_ended(self) -> bool:
+        """Return whether only the references from inside seem to be left; this costs almost nothing."""
+        return bool(self._inside) and all(_count(thing) - _UNHELD <= count for thing, count in self._inside)
+
+
+def _count(reference: weakref.ref[object]) -> int:
+    thing = reference()
+    return 0 if thing is None else sys.getrefcount(thing)
+
+
+_PROBE = [lambda: None]
+_UNHELD = _count(weakref.ref(_PROBE[0])) - 1
+"""What ``_count`` returns for an object to which nothing else refers."""
+
+
 class _ReferenceGraph:
     """The objects of a generation, with the references among them.
 
@@ -265,6 +294,10 @@ class _ReferenceGraph:
             inside = map(self._inside.__getitem__, map(id, itertools.islice(self.members, *part)))
             is_held += map(operator.gt, counts, map(self._alone.__add__, inside))
         return [*itertools.compress(self.members, is_held)]
+
+    def holding(self, held: Iterable[object]) -> Holding:
+        """Return what tells later whether something still refers to the objects of ``held``."""
+        return Holding((thing, self._inside[id(thing)]) for thing in itertools.islice(held, _WATCHED))
 
     def ids(self) -> Iterator[int]:
         """Yield the identities of the generation's objects."""

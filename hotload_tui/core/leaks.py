@@ -21,6 +21,7 @@ from typing import Final, TypeAlias, TypeVar, cast
 from hotload_tui.core.holders import Reference, holds_of, running_in
 from hotload_tui.core.interpreter import make_young
 from hotload_tui.core.leak_path import (
+    Holding,
     classes_of,
     garbage,
     held_from_outside,
@@ -258,6 +259,7 @@ class LivenessCheck:
         self._others: list[weakref.ref[object]] = []
         self._classes: list[weakref.ref[object]] | None = None  # until they are looked for
         self._held: set[str] | None = None
+        self._holding = Holding()
         self._held_by: list[str] = []
         self._unknown = ""
         self._target_names: set[str] = set()
@@ -267,6 +269,7 @@ class LivenessCheck:
         self._to_visit = _MOST_VISITED
         self._is_large = False
         self._next_search = 0.0
+        self._was_early = False
         self._module_names = names_below(root)  # kept, to recognize classes that outlive the generation
         for thing in others:
             with contextlib.suppress(TypeError):  # as in ``_watch``
@@ -327,15 +330,24 @@ class LivenessCheck:
 
         A large generation is not searched at each call.
         """
-        if self._is_given_up or (self._is_large and monotonic() < self._next_search):
+        is_early = self._is_large and monotonic() < self._next_search
+        if self._is_given_up or (is_early and not self.may_be_let_go()):
             return False
+        self._was_early = is_early
         before = self._held
-        self._held = self._searched(lambda: held_from_outside(self._watched(), self.root))
+        self._held, self._holding = self._searched(lambda: held_from_outside(self._watched(), self.root))
         if self._held == before or self.is_freed():
             return False
         self._held_by, self._said = [], ""
         self._to_visit = _MOST_VISITED
         return True
+
+    def may_be_let_go(self) -> bool:
+        """Return whether what held the generation at the last search seems gone; this costs almost nothing.
+
+        After a search that was early and in vain, the answer is no until another search is due.
+        """
+        return self.is_freed() or (self._holding.has_ended() and not self._was_early)
 
     def holds(self, frames: Iterable[object] = (), claimed: Sequence[object] = ()) -> list[Reference]:
         """Return the references from other code, for the verdict too; the caller drops the result soon.
@@ -345,7 +357,7 @@ class LivenessCheck:
         """
         self._held_by, self._said = [], ""
         self._find_classes()
-        targets, own, names = self._searched(
+        targets, own, names, self._holding = self._searched(
             lambda: held_objects(self._watched(), self.root, self._kept, frames, claimed)
         )
         self._held = None if frames or claimed else names
@@ -412,7 +424,7 @@ class LivenessCheck:
 
     def _names(self) -> Iterator[str]:
         if self._held is None:
-            self._held = held_from_outside(self._watched(), self.root)
+            self._held, self._holding = held_from_outside(self._watched(), self.root)
         held = self._held
         if not held:  # the namespaces are gone, or no holder was found: report the live objects
             held = {name for name, reference in self._references.items() if reference() is not None}

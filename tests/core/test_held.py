@@ -4,8 +4,10 @@ import gc
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import ModuleType
+from typing import cast
 
 import pytest
 
@@ -176,6 +178,51 @@ def test_a_large_version_that_is_held_is_searched_few_times_and_named(
         running.manager.snapshot()
         running.manager._engine.retire_thread.retire_now()  # noqa: SLF001 - waits for the check
     assert len([count for count in searches if count > 500]) <= 5
+
+
+@pytest.mark.parametrize("point", ["one", "many"])
+def test_a_large_version_is_freed_as_soon_as_its_holder_lets_go(
+    workspace: Workspace,
+    run: Callable[[Config], Running],
+    searches: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    """The release of the last object shows without a search: nothing waits for the next search."""
+    monkeypatch.setattr(leaks, "_REST", 1_000_000)
+    workspace["greet"] = LARGE
+    running = run(workspace.config())
+    host_keeps = running.host.call(point)
+    assert "held by local 'host_keeps'" in rebuild(running)
+    searches.clear()
+    for _ in range(5):
+        running.manager._engine.retire_thread.retire_now()  # noqa: SLF001 - waits for the check
+    assert searches == []
+    del host_keeps
+    assert running.wait_for(lambda: "generation 1 is freed now" in running.said())
+    assert len(searches) <= 3
+
+
+def test_a_large_version_is_not_searched_again_for_each_early_release(
+    workspace: Workspace,
+    run: Callable[[Config], Running],
+    searches: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host that gives one old object away for another one causes one search before the pause is over."""
+    monkeypatch.setattr(leaks, "_REST", 1_000_000)
+    workspace["greet"] = LARGE
+    running = run(workspace.config())
+    one, other = map(weakref.ref, cast("list[list[object]]", running.host.call("many"))[0][:2])
+    host_keeps = one()
+    assert "held by local 'host_keeps'" in rebuild(running)
+    searches.clear()
+    for node in (other, one) * 5:
+        host_keeps = node()
+        running.manager._engine.retire_thread.retire_now()  # noqa: SLF001 - waits for the check
+    assert len(searches) <= 2  # a search looks for the objects, and for functions without a name
+    assert host_keeps is one()
+    assert running.status("greet").memory.startswith("alive: ")
 
 
 @pytest.mark.own_process  # threads of other tests leave garbage at any time

@@ -184,7 +184,7 @@ class RetireThread:
 
     def _look_for_calls_and_end(self) -> None:
         self._look_for_calls()
-        if self._loader.held.has_paused():
+        if self._loader.held.may_be_let_go():
             self._retire()
 
     def _look_for_calls(self) -> None:

@@ -424,9 +424,9 @@ class HeldGenerations:
                 found.setdefault(gone.plugin, []).append(called)
         return {plugin: "; also ".join(texts) for plugin, texts in found.items()}
 
-    def has_paused(self) -> bool:
-        """Return whether a held generation was called before the last look, and not since."""
-        return any(gone.calls.has_paused for gone in self._held)
+    def may_be_let_go(self) -> bool:
+        """Return whether to look again: calls of a generation have ended, or what held it seems gone."""
+        return any(gone.calls.has_paused or gone.liveness.may_be_let_go() for gone in self._held)
 
     def end_watch(self) -> None:
         """Stop watching the calls of held generations."""
