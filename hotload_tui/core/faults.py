@@ -671,7 +671,7 @@ class _Describer:
         file = frame.f_code.co_filename
         if _module_of(frame).startswith(self._prefix) or file.startswith(self._folders):
             return "plugin"
-        return "library" if file.startswith(("<frozen", *_LIBRARIES)) else "host"
+        return "library" if is_library(file) else "host"
 
     def _folder(self, trace: TracebackType) -> str:
         """Return the folder of the plugin whose module a frame belongs to, with a slash; empty for others.
@@ -754,6 +754,11 @@ def _traces(trace: TracebackType | None) -> Iterator[TracebackType]:
         if not _module_of(trace.tb_frame).startswith((f"{_PACKAGE}.core", "importlib._bootstrap")):
             yield trace  # frames of loading and calling are left out, as Python does for imports
         trace = trace.tb_next
+
+
+def is_library(file: str) -> bool:
+    """Return whether a file of code belongs to Python or to an installed package."""
+    return file.startswith(("<frozen", *_LIBRARIES))
 
 
 def _real_file(name: str) -> str:

@@ -453,6 +453,7 @@ CACHE: Final = type(functools.lru_cache(lambda: None))
 """The type of a function with ``functools.lru_cache`` or ``functools.cache``."""
 _SILENT = (CellType, TracebackType, FrameType, MethodType, functools.partial)
 _STATE = (f"{_RUNTIME}.context", "KeptState")  # the type of what is behind ``ctx.state``
+_FOLLOWED = (f"{_RUNTIME}.following", "FollowedContainer")
 _HANDLER = (f"{__name__.rpartition('.')[0]}.hooks.point", "Handler")
 _MAPS = ("Context", "hamt", "hamt_bitmap_node", "hamt_array_node", "hamt_collision_node")  # of contextvars
 _SUSPENDED = (GeneratorType, CoroutineType, AsyncGeneratorType)
@@ -481,10 +482,12 @@ def known(thing: object) -> str:
 
 
 def _of_plugin(thing: object) -> str:
-    """Return the name of what this package keeps for a plugin: its ``ctx.state``, or a handler."""
+    """Return the name of what this package keeps of plugins: ``ctx.state``, a container, or a handler."""
     kind = of_type(type(thing), "__module__"), _kind(thing)
     if kind == _STATE:
         return f"{getattr(thing, 'plugin', '')}'s ctx.state"
+    if kind == _FOLLOWED:
+        return f"manager.follow's {getattr(thing, 'name', '')}"
     if kind == _HANDLER:
         plugin, point = getattr(thing, "plugin", ""), getattr(thing, "point", "")
         return f"plugin {plugin}'s handler at hook point '{point}'"

@@ -261,7 +261,7 @@ def test_adopt_that_raises_changes_nothing(bench: Bench) -> None:
         "        self.n += 10\n        if self.n == 12: raise ValueError('two')\n"
     )
     error = bench.refusal(plugin(adopting, "...", show))
-    assert "adopt of an object in ctx.state raised" in str(error)
+    assert "adopt of a kept object raised" in str(error)
     assert shown(bench) == before
 
 

@@ -94,11 +94,15 @@ class Modules(Protocol):
 class LiveVersion:
     """The objects of one version, by module and qualified name."""
 
-    def __init__(self, modules: Modules, required: Iterable[LiveVersion] = ()) -> None:
+    def __init__(self, modules: Modules, required: Iterable[LiveVersion] = (), old_version: int = 0) -> None:
         """Find the objects of ``modules``; ``required`` are the versions of the required plugins."""
         self.plugin = modules.plugin
         self.number = modules.number
         self.parent = modules.parent
+        self.old_version = old_version
+        """The ``STATE_VERSION`` of the version before, whose objects follow this version."""
+        self.state_version = 0
+        """The ``STATE_VERSION`` of this version."""
         self.is_pending = True
         self.reference = weakref.ref(self)
         self.reaches = (self.reference, *(each.reference for each in required))
@@ -116,6 +120,17 @@ class LiveVersion:
     def on_trial(self, context: Context) -> None:
         """Let handles that code in ``context`` calls reach this version and those it requires, on trial."""
         context.run(_on_trial.set, self.reaches)
+
+    def required(self) -> list[LiveVersion]:
+        """Return the versions of the plugins that this one requires, and of those that they require."""
+        found: dict[LiveVersion, None] = {}
+        waiting = [self]
+        while waiting:
+            versions = [reference() for reference in waiting.pop().reaches[1:]]
+            new = [each for each in versions if each is not None and each not in found]
+            found |= dict.fromkeys(new)
+            waiting += new
+        return [*found]
 
     def find(self, module: str, names: Names) -> object:
         """Return the object of this name in the module with this dotted name.

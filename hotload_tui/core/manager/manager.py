@@ -396,6 +396,22 @@ class HotloadManager:
         with self._command_lock.taken():
             return self._store.some(self._config_reload.take(read, is_running=bool(self._detach)))
 
+    # ---- objects of the program
+
+    def follow(self, container: object, *, name: str | None = None) -> Callable[[], None]:
+        """Let objects of the plugins' classes in a container of the program follow each reload.
+
+        ``container`` is a dictionary, list, set, or an object with attributes, and the objects can be at any
+        depth in it. At a swap, they get the new version's classes, as objects in ``ctx.state`` do; if one
+        cannot, the load fails, and the fault names its place with ``name``, such as ``world.entities``
+        (default: the container's type). Return the undo; until then, the manager keeps the container.
+
+        Raises:
+            UsageError: ``container`` is a value that cannot change, such as a tuple.
+
+        """
+        return self._engine.loader.containers.add(container, name)
+
     # ---- queries
 
     def snapshot(self) -> Snapshot:

@@ -537,7 +537,7 @@ class LivePlugin:
     faults: tuple[Fault, ...] = ()
     """What went wrong when this version handed over, reported when it retires."""
     has_followers: bool = False
-    """Whether objects in the state follow this version, see ``following``."""
+    """Whether kept objects follow this version, or may do so at the swap; see ``following``."""
     loaded_at: float = _NEVER
     """When the generation went live, in seconds since the epoch; 0 until then."""
 

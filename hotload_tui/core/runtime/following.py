@@ -1,26 +1,34 @@
-"""Objects in ``ctx.state`` follow their plugin: at the swap they get the classes of the new version.
+"""Kept objects follow their plugin: at the swap they get the classes of the new version.
 
 An object of one of the plugin's own classes would go on with the methods of the version that made it, and
 keep that version in memory. So the trial of a version finds these objects and the class of the same module
 and qualified name that each gets, and the swap assigns the classes, or none if one object cannot follow.
+
+They are found in ``ctx.state`` of the plugin, and in the containers that the program registers. Objects of
+the plugins that it requires follow in its ``ctx.state``, too.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import dis
 import enum
 import functools
 import inspect
+import itertools
 import operator
+import os
+import sys
 import textwrap
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from types import FunctionType, MemberDescriptorType, MethodType, SimpleNamespace
+from types import FunctionType, MemberDescriptorType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from hotload_tui.core.errors import HandleError, LoadError
+from hotload_tui.core.errors import HandleError, LoadError, UsageError
+from hotload_tui.core.faults import is_library
 from hotload_tui.core.hooks.live import LiveVersion
 from hotload_tui.core.module_names import module_of_class
 
@@ -45,7 +53,57 @@ class _Place(NamedTuple):
         while place is not None:
             texts.append(place.text)
             place = place.outer
-        return "".join(["ctx.state", *reversed(texts)])
+        return "".join(reversed(texts))
+
+
+_STATE: Final = _Place(None, "ctx.state")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class FollowedContainer:
+    """A container of the program in which objects of plugins follow."""
+
+    name: str
+    """The name that faults give it."""
+    container: object
+
+
+class FollowedContainers:
+    """The containers that the program has registered; any thread may change them."""
+
+    def __init__(self) -> None:
+        self._all: dict[FollowedContainer, None] = {}
+
+    def add(self, container: object, name: str | None) -> Callable[[], None]:
+        """Add a container, by the ``name`` that faults give it, else that of its type; return the undo.
+
+        Raises:
+            UsageError: what is in it cannot be replaced.
+
+        """
+        kind = type(container)
+        if kind in _PLAIN or issubclass(kind, (tuple, frozenset, enum.Enum, type, FunctionType)):
+            raise UsageError(
+                f"objects in a {kind.__name__} cannot follow: pass a list, dictionary, set, or an object with"
+                " attributes, such as the one that holds it"
+            )
+        added = FollowedContainer(name or kind.__qualname__, container)
+        self._all[added] = None
+
+        def remove() -> None:
+            self._all.pop(added, None)
+
+        return remove
+
+    def ids(self) -> frozenset[int]:
+        """Return the identities of the containers."""
+        return frozenset(id(each.container) for each in self)
+
+    def __iter__(self) -> Iterator[FollowedContainer]:
+        return iter(list(self._all))
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
 
 
 class _Follower(NamedTuple):
@@ -58,6 +116,8 @@ class _Follower(NamedTuple):
     """The values of attributes that the new class has and the object does not."""
     adopts: bool
     """Whether the new class has ``adopt``."""
+    old_version: int
+    """What ``adopt`` gets."""
 
 
 _MakeCollection: TypeAlias = Callable[[type, list[object]], object]
@@ -87,20 +147,32 @@ class _MisfitError(Exception):
 
 
 class Followers:
-    """The objects in a plugin's state that are of another version's classes, as a version finds them."""
+    """The kept objects that are of another version's classes, as a version finds them."""
 
-    def __init__(self, state: MutableMapping[str, object], version: LiveVersion) -> None:
-        """Find the objects; ``version`` is the one that they are to follow.
+    def __init__(
+        self,
+        state: MutableMapping[str, object],
+        version: LiveVersion,
+        containers: FollowedContainers,
+        late: LiveVersion | None = None,
+    ) -> None:
+        """Find the objects in ``state`` and ``containers``; ``version`` is the one that they are to follow.
+
+        ``late``: the swap has been, and only what calls of this version have left since then is to follow. Other
+        threads may swap a further version in meanwhile.
 
         Raises:
             LoadError: an object cannot follow; the error names it, and where it is.
 
         """
-        self._state = state
-        self._version = version
+        self._versions = {each: each.old_version for each in (version, *version.required())}
+        self._only = None if late is None else (late, *late.required())
+        if late is not None:
+            self._versions[version] = late.state_version
         self._found: list[_Follower] = []
         self._changes: list[_Change] = []
-        self._classes: dict[type, type | None] = {}
+        self._classes: dict[type, tuple[type, int] | None] = {}
+        """The class that the objects of each class get, and their ``STATE_VERSION``."""
         self._slots: dict[type, list[tuple[str, MemberDescriptorType]] | None] = {}
         """The slots of each class into whose objects to look; ``None``: only into their items."""
         self._added: dict[type, list[_Attribute]] = {}
@@ -109,37 +181,44 @@ class Followers:
         self._left: list[tuple[object, _Place]] = []
         self._problems: list[str] = []
         self._back: list[Callable[[], None]] = []
-        self._look()
+        self._is_in_program = True
+        for each in containers:
+            self._look_at(each.container, _Place(None, each.name), _put_nowhere, None, None)
+        self._look_further()
+        self._is_in_program = False
+        self._slots.clear()
+        for key, value in [*state.items()]:
+            self._look_at(value, _Place(_STATE, f"[{key!r}]"), _put_into_state, state, key)
+        self._look_further()
         if self._problems:
             others = len(self._problems) - _SHOWN
             more = [f"and {others} more"] if others > 0 else []
             problems = "; ".join([*self._problems[:_SHOWN], *more])
-            raise LoadError(
-                version.plugin,
-                f"{problems} (objects in the state follow the plugin; register may replace or remove them)",
-            )
+            raise LoadError(version.plugin, f"{problems} ({_hint(self._problems)})")
 
     def __bool__(self) -> bool:
         return bool(self._found or self._changes)
 
-    def follow(self, old_version: int) -> None:
-        """Assign the new classes, and call ``adopt`` of each object that has it with ``old_version``.
+    def follow(self) -> None:
+        """Assign the new classes, and call ``adopt`` of each object that has it.
 
         Raises what ``adopt`` raises; ``go_back`` undoes everything.
         """
         for change in self._changes:  # first: it uses the slots of the old classes
             self._back.append(change.undo)
             change.do()
-        for thing, old, new, filled, adopts in self._found:
+        for thing, old, new, filled, adopts, _ in self._found:
+            if self._only is not None and type(thing) is not old:  # a further swap has been
+                continue
             values = _own_values(thing) if filled or adopts else None
             before = None if values is None else dict(values)
-            self._back.append(functools.partial(_restore, thing, old, before))
+            self._back.append(functools.partial(_restore, thing, type(thing), before))
             _set_class(thing, new)
             for name, value in filled.items():
                 _set(thing, name, value)
-        for follower in self._found:
-            if follower.adopts:
-                cast("_Adopts", follower.thing).adopt(old_version)
+        for thing, _, new, _, adopts, old_version in self._found:
+            if adopts and type(thing) is new:
+                cast("_Adopts", thing).adopt(old_version)
 
     def go_back(self) -> None:
         """Give the objects the classes and attributes that they had before ``follow``."""
@@ -148,9 +227,7 @@ class Followers:
 
     # ---- finding the objects
 
-    def _look(self) -> None:
-        for key, value in [*self._state.items()]:
-            self._look_at(value, _Place(None, f"[{key!r}]"), _put_into_state, self._state, key)
+    def _look_further(self) -> None:
         while self._left:
             self._look_into(*self._left.pop())
 
@@ -203,13 +280,10 @@ class Followers:
         kind = type(value)
         self._look_into_items(value, kind, place)
         if kind not in self._slots:
-            has_parts = (
-                _module_in(kind, self._version) is not None
-                or kind is SimpleNamespace
-                or "__dataclass_fields__" in vars(kind)
-            )
-            self._slots[kind] = _slots(kind) if has_parts else None
+            self._slots[kind] = _slots(kind) if self._has_parts(kind) else None
         slots = self._slots[kind]
+        if slots is None and self._is_in_program and place.outer is None:
+            slots = _slots(kind)  # what the program registers may be of a library
         if slots is None:
             return
         self._add(value, kind, place)
@@ -220,11 +294,20 @@ class Followers:
             with contextlib.suppress(AttributeError):  # it has no value
                 self._look_at(slot.__get__(value), _Place(place, f".{name}"), _put_into_slot, value, slot)
 
+    def _has_parts(self, kind: type) -> bool:
+        """Return whether to look into the attributes of a class's objects."""
+        return (
+            any(_module_in(kind, version) is not None for version in self._versions)
+            or kind is SimpleNamespace
+            or "__dataclass_fields__" in vars(kind)
+            or (self._is_in_program and _is_of_program(kind))
+        )
+
     def _look_into_items(self, value: object, kind: type, place: _Place) -> None:
         if issubclass(kind, dict):
             self._look_into_dict(cast("dict[object, object]", value), place, "[{!r}]")
         elif issubclass(kind, (list, deque)):
-            for at, each in enumerate(_copy(value, list if issubclass(kind, list) else deque)):
+            for at, each in enumerate(_copy(value, _sequence_type(kind))):
                 if type(each) not in _PLAIN:
                     self._look_at(each, _Place(place, f"[{at}]"), _put_into_list, value, at)
         elif issubclass(kind, set):
@@ -234,7 +317,7 @@ class Followers:
     def _look_into_dict(self, values: dict[object, object], place: _Place, text: str) -> None:
         keys: list[object] = []
         current: list[object] = []
-        for key, each in list(dict.items(values)):
+        for key, each in _items(values):
             if type(each) in _PLAIN and type(key) in _PLAIN:
                 continue
             here = _Place(place, text.format(key) if type(key) is str else f"[{type(key).__name__}]")
@@ -250,11 +333,18 @@ class Followers:
         """Return the class that an object of another version's class gets; ``None`` for any other class."""
         if kind not in self._classes:
             self._classes[kind] = None
-            try:
-                self._classes[kind] = successor(kind, self._version)
-            except _MisfitError as problem:
-                self._problems.append(f"{place}: {problem}")
-        return self._classes[kind]
+            is_left = self._only is None or any(version.is_own(kind) for version in self._only)
+            for version, old_version in self._versions.items() if is_left else ():
+                try:
+                    new = successor(kind, version)
+                except _MisfitError as problem:
+                    self._problems.append(f"{place}: {problem}")
+                    break
+                if new is not None:
+                    self._classes[kind] = new, old_version
+                    break
+        found = self._classes[kind]
+        return None if found is None else found[0]
 
     def _add(self, value: object, kind: type, place: _Place) -> None:
         new = self._successor(kind, place)
@@ -267,7 +357,9 @@ class Followers:
         adopts = self._adopting[kind]
         try:
             filled = _missing(value, new, self._added[kind], adopts=adopts)
-            self._found.append(_Follower(value, kind, new, filled, adopts))
+            found = self._classes[kind]
+            old_version = 0 if found is None else found[1]
+            self._found.append(_Follower(value, kind, new, filled, adopts, old_version))
         except _MisfitError as problem:
             self._problems.append(f"{place}: {problem}")
 
@@ -281,6 +373,26 @@ def _adopts(kind: type) -> bool:
     """Return whether a class has ``adopt(self, old_version)``; with another argument it is not for us."""
     function = inspect.getattr_static(kind, "adopt", None)
     return type(function) is FunctionType and "version" in "".join(function.__code__.co_varnames[1:2])
+
+
+def _is_of_program(kind: type) -> bool:
+    """Return whether a class is defined by Python code of the program or of a plugin."""
+    name = module_of_class(kind)
+    if type(name) is not str or not kind.__flags__ & _HEAP_TYPE or name.partition(".")[0] in _FOREIGN:
+        return False
+    module = sys.modules.get(name)
+    file = vars(module).get("__file__") if type(module) is ModuleType else None
+    return type(file) is not str or not is_library(os.path.realpath(file))
+
+
+_FOREIGN: Final = frozenset((*sys.stdlib_module_names, __name__.partition(".")[0])) - {"__main__"}
+
+
+def _hint(problems: list[str]) -> str:
+    """Return what a user can do about objects that cannot follow."""
+    if all(each.startswith(str(_STATE)) for each in problems):
+        return "objects in the state follow the plugin; register may replace or remove them"
+    return "objects in containers of the program follow the plugin: the program has called manager.follow"
 
 
 def _module_in(kind: type, version: LiveVersion) -> str | None:
@@ -418,8 +530,6 @@ def _attributes(kind: type) -> Iterator[_Attribute]:
             make = functools.partial(each.get_default, call_default_factory=True)
             yield name, _unknown if each.is_required() else make
     elif _is_declared(kind):
-        import dataclasses
-
         for field in dataclasses.fields(kind):
             has_factory = field.default_factory is not dataclasses.MISSING
             has_value = field.default is not dataclasses.MISSING
@@ -525,17 +635,40 @@ def _copy(values: object, kind: type) -> list[object]:
             return list(vars(kind)["__iter__"](values))
 
 
+def _sequence_type(kind: type) -> type:
+    return list if issubclass(kind, list) else deque
+
+
+def _items(values: dict[object, object]) -> list[tuple[object, object]]:
+    """Return the items of a dictionary that other threads may change."""
+    while True:
+        with contextlib.suppress(RuntimeError):  # as in ``_copy``
+            return list(dict.items(values))
+
+
 def _put_into_state(state: MutableMapping[str, object], key: str, _: object, new: object) -> None:
     state[key] = new
 
 
-def _put_into_dict(values: dict[object, object], key: object, _: object, new: object) -> None:
-    dict.__setitem__(values, key, new)
+def _put_nowhere(_holder: None, _at: None, _old: object, _new: object) -> None:
+    """Leave what cannot change itself, such as a tuple that the program has registered."""
+
+
+def _put_into_dict(values: dict[object, object], key: object, old: object, new: object) -> None:
+    if dict.get(values, key) is old:  # else another thread has replaced or removed it meanwhile
+        dict.__setitem__(values, key, new)
 
 
 def _put_into_list(values: list[object], at: int, old: object, new: object) -> None:
-    if at < len(values) and values[at] is old:  # else it has moved meanwhile
-        values[at] = new
+    kind = _sequence_type(type(values))
+    while at >= 0:
+        with contextlib.suppress(IndexError):
+            if values[at] is old:
+                values[at] = new  # no other thread runs between the two lines
+                return
+        # It has moved meanwhile. One call finds it: other threads do not run in the middle of the list.
+        found = map(operator.is_, vars(kind)["__iter__"](values), itertools.repeat(old))
+        at = next(itertools.compress(itertools.count(), found), -1)
 
 
 def _put_into_set(values: set[object], _: object, old: object, new: object) -> None:
@@ -549,8 +682,9 @@ def _put_into_slot(thing: object, slot: MemberDescriptorType, _: object, new: ob
 
 
 def _rename(values: dict[object, object], _: object, old: list[object], new: list[object]) -> None:
-    """Exchange keys, and keep the order."""
+    """Exchange keys, and keep the order; what other threads change meanwhile stays."""
     names = dict(zip(old, new, strict=True))
-    items = {names.get(key, key): value for key, value in dict.items(values)}
-    dict.clear(values)
-    dict.update(values, items)
+    for key, _value in _items(values):
+        value = dict.pop(values, key, _NONE)
+        if value is not _NONE:
+            dict.setdefault(values, names.get(key, key), value)

@@ -20,18 +20,25 @@ from hotload_tui.core.errors import PluginError, RegisterError
 from hotload_tui.core.faults import message_of
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import LivePlugin
-from hotload_tui.core.runtime.following import Followers
+from hotload_tui.core.runtime.following import FollowedContainers, Followers
 from hotload_tui.core.runtime.resources import Owned, ResourceCalls
 
 
 class HandOver:
     """The hand-over from the live version of a plugin, if there is one, to a trial."""
 
-    def __init__(self, old: LivePlugin | None, new: LivePlugin | None, calls: ResourceCalls) -> None:
-        """Prepare; without ``new``, only ``leave`` is of use."""
+    def __init__(
+        self,
+        old: LivePlugin | None,
+        new: LivePlugin | None,
+        calls: ResourceCalls,
+        containers: FollowedContainers,
+    ) -> None:
+        """Prepare; without ``new``, only ``leave`` is of use. Objects in ``containers`` follow."""
         self._old = old
         self._new = new
         self._resource_calls = calls
+        self._containers = containers
         self._back: list[Callable[[], None]] = []
         self._began = 0.0
         self.seconds = 0.0
@@ -144,13 +151,13 @@ class HandOver:
                 self._back.append(partial(self._replace_back, owned, before))
 
     def _follow(self, new: LivePlugin) -> None:
-        """Give the objects in the state the new version's classes."""
-        version, state = new.context.version, new.state
+        """Give the kept objects the new version's classes."""
+        version = new.context.version
         assert version is not None
-        followers = Followers(state, version)  # again: calls may have added objects since the trial
+        # Again: calls may have added objects since the trial.
+        followers = Followers(new.state, version, self._containers)
         self._back.append(followers.go_back)
-        follow = partial(followers.follow, state.kept_version or 0)
-        self._resource_calls.call(new.name, _digest(new), "adopt of an object in ctx.state", follow)
+        self._resource_calls.call(new.name, _digest(new), "adopt of a kept object", followers.follow)
 
     def _acquire_for(self, version: LivePlugin, owned: Owned[object]) -> None:
         self._resource_calls.acquire(version.name, _digest(version), owned)

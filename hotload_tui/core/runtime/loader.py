@@ -31,6 +31,7 @@ from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.model import Fault, Phase, StepObserver, nobody
 from hotload_tui.core.primitives import get_ident
 from hotload_tui.core.runtime.context import KeptState, LivePlugin
+from hotload_tui.core.runtime.following import FollowedContainers
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.hand_over import HandOver, enter_all
 from hotload_tui.core.runtime.resources import KeptPorts, ResourceCalls, explain_taken, keep
@@ -85,6 +86,8 @@ class Loader:
         self._unchecked: list[Parting] = []
         self.held = HeldGenerations()
         """The retired generations that were still in memory at the last check."""
+        self.containers = FollowedContainers()
+        """The containers of the program in which objects of plugins follow a reload."""
         self._process = Process(config.module_path)
         self._hand_overs: dict[LivePlugin, HandOver] = {}  # those that can still be taken back
         self._blocked: set[int] = set()  # the threads that wait for a command
@@ -172,7 +175,7 @@ class Loader:
                     leaving = {(name, live.generation.number)}
                     with self.step_aside():  # a hook of pluggy may have called what asks for this
                         self._host.drain(self._config.drain_timeout, leaving)
-                hand_over = HandOver(live, None, self._resource_calls)
+                hand_over = HandOver(live, None, self._resource_calls, self.containers)
                 with self.blocked():
                     hand_over.leave(self._config.drain_timeout, self._blocked)
                 self._blame(live, hand_over.endings)
@@ -276,6 +279,7 @@ class Loader:
             self._step_observer,
             failed,
             self._host,
+            self.containers,
             live.generation if live else None,
         )
 
@@ -325,7 +329,7 @@ class Loader:
         """
         _spare_caller()
         new = {
-            trial: HandOver(self._live.get(trial.name), trial, self._resource_calls)
+            trial: HandOver(self._live.get(trial.name), trial, self._resource_calls, self.containers)
             for trial in trials
             if trial not in self._hand_overs and self._acquires and self._is_exclusive(trial)
         }
@@ -453,9 +457,10 @@ class Loader:
     def _part(self, live: LivePlugin, calls: Iterable[CallRecord]) -> Parting:
         successor = self._live.get(live.name)
         if successor is not None and successor.has_followers:
-            self._retirer.follow(live, successor)
+            self._retirer.follow(live, successor, self.containers)
         gone = self._retirer.part(live, calls, successor.ledger if successor else None)
         gone.forgets = self._config.of(gone.plugin).forget
+        gone.followed = self.containers.ids()
         return gone
 
     def _part_sources(self, parting: Iterable[LivePlugin]) -> None:

@@ -21,7 +21,7 @@ from hotload_tui.core.limits import BoundedCall
 from hotload_tui.core.model import Fault, LedgerEntry, StepObserver, nobody
 from hotload_tui.core.primitives import get_ident, sleep
 from hotload_tui.core.runtime.context import LivePlugin, is_unfinished
-from hotload_tui.core.runtime.following import Followers
+from hotload_tui.core.runtime.following import FollowedContainers, Followers
 from hotload_tui.core.runtime.generation import Generation
 from hotload_tui.core.runtime.old_calls import OldCalls
 from hotload_tui.core.runtime.workers import Worker
@@ -67,6 +67,8 @@ class Parting:
     """Whether the load failed; the references to it are removed and reported with its error."""
     forgets: bool = False
     """Whether to remove the references to it from the containers of other code."""
+    followed: frozenset[int] = frozenset()
+    """The identities of containers whose objects wait for the next version, see ``following``."""
     claimed: Claimed | None = None
     """What the load created, of a plugin with ``reload = "replace"``, until it is removed."""
 
@@ -145,6 +147,8 @@ class Parting:
         self, *, remove: bool, frames: Sequence[object] = (), live: Ledger | None = None
     ) -> tuple[LedgerEntry, ...]:
         holds = self.liveness.holds(frames, self.claimed.things if self.claimed else ())
+        if remove and self.followed:
+            holds = [hold for hold in holds if self.followed.isdisjoint(map(id, hold.way))]
         return self.ledger.references(
             holds, self.liveness.named, remove=remove, live=live, claimed=self.claimed
         )
@@ -245,15 +249,15 @@ class Retirer:
         gone.inside, gone.entries, gone.claimed = inside, entries, claimed
         return gone
 
-    def follow(self, live: LivePlugin, successor: LivePlugin) -> None:
-        """Let objects that calls of ``live`` have left in the state since the swap follow ``successor``."""
+    def follow(self, live: LivePlugin, successor: LivePlugin, containers: FollowedContainers) -> None:
+        """Let objects that calls of ``live`` have left since the swap follow ``successor``."""
         version = successor.context.version
         assert version is not None
 
         def follow() -> None:
-            Followers(live.state, version).follow(live.state.version)
+            Followers(live.state, version, containers, live.context.version).follow()
 
-        error = self._error_of(successor.generation, follow, "adopt of an object in ctx.state")
+        error = self._error_of(successor.generation, follow, "adopt of a kept object")
         if error is not None:
             live.faults += (self._fault_of(live.name, error),)
 

@@ -27,7 +27,7 @@ from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.model import StepObserver
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import KeptState, LivePlugin, PluginContext, StateMapping, is_unfinished
-from hotload_tui.core.runtime.following import Followers
+from hotload_tui.core.runtime.following import FollowedContainers, Followers
 from hotload_tui.core.runtime.generation import Generation, Peer
 from hotload_tui.core.runtime.resources import KeptPorts
 from hotload_tui.core.runtime.retirement import Parting, Retirer, parts_of
@@ -76,6 +76,8 @@ class Load:
     """Reports the errors of the generation's threads and tasks."""
     host: HookHost
     """The host that gets handles of the generation's objects."""
+    containers: FollowedContainers
+    """The containers of the program in which objects follow."""
     previous: Generation | None = None
     """The live generation of the plugin, which is hidden from this one; ``None`` after the end."""
     began: float = 0.0
@@ -111,7 +113,7 @@ class Load:
         generation.peers = {other.plugin: Peer(other) for other in required}
         self._overloads = overloads(generation.parent)
         versions = [other.maker.version for other in required if other.maker and other.maker.version]
-        generation.maker = self.host.maker(LiveVersion(generation, versions))
+        generation.maker = self.host.maker(LiveVersion(generation, versions, self.kept.version))
         self._state = StateMapping(self.kept)
         self._context = PluginContext(
             name,
@@ -162,6 +164,8 @@ class Load:
         if problem:
             raise RegisterError(self.name, problem, file=file, line=line)
         migrate(self.name, module, self._state, file)
+        if self._context.version is not None:
+            self._context.version.state_version = self._state.version
         try:
             returned = register(self._context)
         except BaseException as error:  # foreign code, as above
@@ -171,7 +175,9 @@ class Load:
             problem = f"{entry.function} returned a coroutine or generator, which nobody would run"
             raise RegisterError(self.name, f"{problem}; write: {entry.example}", file=file, line=line)
         version = self._context.version
-        has_followers = version is not None and bool(Followers(self._state, version))
+        has_followers = version is not None and (
+            bool(Followers(self._state, version, self.containers)) or bool(self.containers)
+        )
         ended = perf_counter()
         steps = (Step("execute", executed - started), Step("register", ended - executed))
         handlers = tuple(self._context.staged)
