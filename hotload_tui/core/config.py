@@ -48,6 +48,9 @@ class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Packages beside ``plugin.py`` that are imported once under their real names and never reloaded."""
     forget: bool = False
     """Remove a retired version's functions, classes and objects from the containers of other code."""
+    follow: Literal["state", "all"] = "state"
+    """Where objects of the plugin's classes follow a reload: in its state and in the containers that the
+    program has registered, or everywhere."""
     settings: dict[str, object] = field(default_factory=dict)
     """The table that the plugin reads as ``ctx.settings``."""
 

@@ -538,6 +538,8 @@ class LivePlugin:
     """What went wrong when this version handed over, reported when it retires."""
     has_followers: bool = False
     """Whether kept objects follow this version, or may do so at the swap; see ``following``."""
+    follows_everywhere: bool = False
+    """Whether objects follow this version wherever they are."""
     loaded_at: float = _NEVER
     """When the generation went live, in seconds since the epoch; 0 until then."""
 

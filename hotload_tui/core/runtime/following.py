@@ -4,8 +4,8 @@ An object of one of the plugin's own classes would go on with the methods of the
 keep that version in memory. So the trial of a version finds these objects and the class of the same module
 and qualified name that each gets, and the swap assigns the classes, or none if one object cannot follow.
 
-They are found in ``ctx.state`` of the plugin, and in the containers that the program registers. Objects of
-the plugins that it requires follow in its ``ctx.state``, too.
+They are found in ``ctx.state`` of the plugin, in the containers that the program registers, and with
+``follow = "all"`` everywhere. Objects of the plugins that it requires follow in these places, too.
 """
 
 from __future__ import annotations
@@ -31,12 +31,17 @@ from hotload_tui.core.errors import HandleError, LoadError, UsageError
 from hotload_tui.core.faults import is_library
 from hotload_tui.core.hooks.live import LiveVersion
 from hotload_tui.core.module_names import module_of_class
+from hotload_tui.core.runtime.instances import holders_of, instances_of_others
 
 _Attribute: TypeAlias = tuple[str, Callable[[], object]]
 """The name of an attribute of a class's objects, and a function that makes its default value."""
 _NONE: Final = object()
 _PLAIN: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 _SHOWN: Final = 5  # objects that a fault names
+
+_IN_STATE: Final = "objects in the state follow the plugin; register may replace or remove them"
+_IN_PROGRAM: Final = "objects in this container of the program follow the plugin: manager.follow"
+_ANY_PLACE: Final = 'objects follow the plugin wherever they are: follow = "all"'
 
 _set_class: Final[Callable[[object, type], None]] = object.__dict__["__class__"].__set__
 _set: Final = object.__setattr__
@@ -57,6 +62,8 @@ class _Place(NamedTuple):
 
 
 _STATE: Final = _Place(None, "ctx.state")
+_ANYWHERE: Final = _Place(None, "")
+"""The place of an object of which only the collector knows."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -154,12 +161,14 @@ class Followers:
         state: MutableMapping[str, object],
         version: LiveVersion,
         containers: FollowedContainers,
+        *,
+        everywhere: bool = False,
         late: LiveVersion | None = None,
     ) -> None:
         """Find the objects in ``state`` and ``containers``; ``version`` is the one that they are to follow.
 
-        ``late``: the swap has been, and only what calls of this version have left since then is to follow. Other
-        threads may swap a further version in meanwhile.
+        ``everywhere``: find those in other places, too. ``late``: the swap has been, and only what calls of
+        this version have left since then is to follow; other threads may swap a further version in meanwhile.
 
         Raises:
             LoadError: an object cannot follow; the error names it, and where it is.
@@ -171,15 +180,19 @@ class Followers:
             self._versions[version] = late.state_version
         self._found: list[_Follower] = []
         self._changes: list[_Change] = []
-        self._classes: dict[type, tuple[type, int] | None] = {}
-        """The class that the objects of each class get, and their ``STATE_VERSION``."""
+        self._classes: dict[type, tuple[type, int] | str] = {}
+        """The class that the objects of each class get, and their ``STATE_VERSION``; or why there is none."""
         self._slots: dict[type, list[tuple[str, MemberDescriptorType]] | None] = {}
         """The slots of each class into whose objects to look; ``None``: only into their items."""
         self._added: dict[type, list[_Attribute]] = {}
         self._adopting: dict[type, bool] = {}
         self._seen: set[int] = set()
         self._left: list[tuple[object, _Place]] = []
-        self._problems: list[str] = []
+        self._problems: dict[str, None] = {}
+        self._named: set[type | None] = set()
+        self._suspects: dict[int, tuple[object, str]] = {}
+        """The objects anywhere that cannot follow; some may belong to the old version itself."""
+        self._hint = ""
         self._back: list[Callable[[], None]] = []
         self._is_in_program = True
         for each in containers:
@@ -187,14 +200,19 @@ class Followers:
         self._look_further()
         self._is_in_program = False
         self._slots.clear()
+        tuples = self._look_everywhere(version) if everywhere else []
         for key, value in [*state.items()]:
             self._look_at(value, _Place(_STATE, f"[{key!r}]"), _put_into_state, state, key)
         self._look_further()
+        for thing in tuples:  # those that no copy has replaced
+            self._add(thing, type(thing), _ANYWHERE)
+        if self._suspects:
+            self._convict(version)
         if self._problems:
             others = len(self._problems) - _SHOWN
             more = [f"and {others} more"] if others > 0 else []
-            problems = "; ".join([*self._problems[:_SHOWN], *more])
-            raise LoadError(version.plugin, f"{problems} ({_hint(self._problems)})")
+            problems = "; ".join([*self._problems][:_SHOWN] + more)
+            raise LoadError(version.plugin, f"{problems} ({self._hint})")
 
     def __bool__(self) -> bool:
         return bool(self._found or self._changes)
@@ -227,6 +245,39 @@ class Followers:
 
     # ---- finding the objects
 
+    def _look_everywhere(self, version: LiveVersion) -> list[object]:
+        """Look into all objects of the plugin's classes; return the tuples and frozensets."""
+        tuples: list[object] = []
+        for thing in instances_of_others(version):
+            if issubclass(type(thing), (tuple, frozenset)):
+                tuples.append(thing)
+            else:
+                self._look_at(thing, _ANYWHERE, _put_nowhere, None, None)
+        self._look_further()
+        return tuples
+
+    def _cannot(self, thing: object, place: _Place, problem: object, of: type | None = None) -> None:
+        """Note that an object cannot follow; name only one if it is a problem ``of`` its class."""
+        root = place
+        while root.outer is not None:
+            root = root.outer
+        if root is _ANYWHERE:
+            self._suspects.setdefault(id(thing), (thing, str(problem)))
+            return
+        if of in self._named:
+            return
+        self._named |= {of} - {None}
+        self._problems[f"{place}: {problem}"] = None
+        self._hint = self._hint or (_IN_STATE if root is _STATE else _IN_PROGRAM)
+
+    def _convict(self, version: LiveVersion) -> None:
+        """Make problems of the suspects that other code than the old version keeps; name their places."""
+        things = [thing for thing, _ in self._suspects.values()]
+        parts = (self._found, self._suspects, *self._suspects.values(), self._left, self._seen)
+        for key, where in holders_of(things, version, {*map(id, parts)}).items():
+            self._problems[f"{where}: {self._suspects[key][1]}"] = None
+            self._hint = self._hint or _ANY_PLACE
+
     def _look_further(self) -> None:
         while self._left:
             self._look_into(*self._left.pop())
@@ -253,7 +304,7 @@ class Followers:
     def _copied(self, value: tuple[object, ...], kind: type, place: _Place) -> object:
         """Return a tuple or frozenset with what is to be in the place of its items; if they stay, itself."""
         items = [self._current(each, _Place(place, f"[{at}]")) for at, each in enumerate(value)]
-        new = self._successor(kind, place) or kind
+        new = self._successor(value, place) or kind
         if new is kind and all(map(operator.is_, items, value)):
             return value
         make = cast("_MakeCollection", tuple.__new__ if issubclass(kind, tuple) else frozenset.__new__)
@@ -263,14 +314,14 @@ class Followers:
         return copy
 
     def _member(self, value: enum.Enum, place: _Place) -> object:
-        kind = self._successor(type(value), place)
+        kind = self._successor(value, place)
         if kind is None:
             return value
         members: Mapping[str, enum.Enum] = vars(kind).get("_member_map_", {})
         names = (value._name_ or "").split("|") if isinstance(value, enum.Flag) else [value._name_]
         lost = [name for name in names if name and name not in members]
         if lost:
-            self._problems.append(f"{place}: {kind.__qualname__} has no member {', '.join(lost)}")
+            self._cannot(value, place, f"{kind.__qualname__} has no member {', '.join(lost)}")
             return value
         if len(names) == 1 and names[0]:
             return members[names[0]]
@@ -329,25 +380,32 @@ class Followers:
 
     # ---- the classes
 
-    def _successor(self, kind: type, place: _Place) -> type | None:
-        """Return the class that an object of another version's class gets; ``None`` for any other class."""
+    def _successor(self, value: object, place: _Place) -> type | None:
+        """Return the class that an object of another version's class gets; ``None`` for any other object."""
+        kind = type(value)
         if kind not in self._classes:
-            self._classes[kind] = None
-            is_left = self._only is None or any(version.is_own(kind) for version in self._only)
-            for version, old_version in self._versions.items() if is_left else ():
-                try:
-                    new = successor(kind, version)
-                except _MisfitError as problem:
-                    self._problems.append(f"{place}: {problem}")
-                    break
-                if new is not None:
-                    self._classes[kind] = new, old_version
-                    break
+            self._classes[kind] = self._found_for(kind)
         found = self._classes[kind]
-        return None if found is None else found[0]
+        if type(found) is tuple:
+            return found[0]
+        if found:
+            self._cannot(value, place, found, of=kind)
+        return None
+
+    def _found_for(self, kind: type) -> tuple[type, int] | str:
+        if self._only is not None and not any(version.is_own(kind) for version in self._only):
+            return ""
+        for version, old_version in self._versions.items():
+            try:
+                new = successor(kind, version)
+            except _MisfitError as problem:
+                return str(problem)
+            if new is not None:
+                return new, old_version
+        return ""
 
     def _add(self, value: object, kind: type, place: _Place) -> None:
-        new = self._successor(kind, place)
+        new = self._successor(value, place)
         if new is None:
             return
         if kind not in self._added:
@@ -357,11 +415,10 @@ class Followers:
         adopts = self._adopting[kind]
         try:
             filled = _missing(value, new, self._added[kind], adopts=adopts)
-            found = self._classes[kind]
-            old_version = 0 if found is None else found[1]
+            _, old_version = cast("tuple[type, int]", self._classes[kind])
             self._found.append(_Follower(value, kind, new, filled, adopts, old_version))
         except _MisfitError as problem:
-            self._problems.append(f"{place}: {problem}")
+            self._cannot(value, place, problem)
 
 
 class _Adopts:
@@ -386,13 +443,6 @@ def _is_of_program(kind: type) -> bool:
 
 
 _FOREIGN: Final = frozenset((*sys.stdlib_module_names, __name__.partition(".")[0])) - {"__main__"}
-
-
-def _hint(problems: list[str]) -> str:
-    """Return what a user can do about objects that cannot follow."""
-    if all(each.startswith(str(_STATE)) for each in problems):
-        return "objects in the state follow the plugin; register may replace or remove them"
-    return "objects in containers of the program follow the plugin: the program has called manager.follow"
 
 
 def _module_in(kind: type, version: LiveVersion) -> str | None:

@@ -155,7 +155,7 @@ class HandOver:
         version = new.context.version
         assert version is not None
         # Again: calls may have added objects since the trial.
-        followers = Followers(new.state, version, self._containers)
+        followers = Followers(new.state, version, self._containers, everywhere=new.follows_everywhere)
         self._back.append(followers.go_back)
         self._resource_calls.call(new.name, _digest(new), "adopt of a kept object", followers.follow)
 

@@ -251,11 +251,15 @@ class Retirer:
 
     def follow(self, live: LivePlugin, successor: LivePlugin, containers: FollowedContainers) -> None:
         """Let objects that calls of ``live`` have left since the swap follow ``successor``."""
-        version = successor.context.version
+        late, version, everywhere = (
+            live.context.version,
+            successor.context.version,
+            successor.follows_everywhere,
+        )
         assert version is not None
 
         def follow() -> None:
-            Followers(live.state, version, containers, live.context.version).follow()
+            Followers(live.state, version, containers, everywhere=everywhere, late=late).follow()
 
         error = self._error_of(successor.generation, follow, "adopt of a kept object")
         if error is not None:

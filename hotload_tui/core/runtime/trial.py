@@ -175,8 +175,11 @@ class Load:
             problem = f"{entry.function} returned a coroutine or generator, which nobody would run"
             raise RegisterError(self.name, f"{problem}; write: {entry.example}", file=file, line=line)
         version = self._context.version
+        everywhere = self.config.of(self.name).follow == "all"
         has_followers = version is not None and (
-            bool(Followers(self._state, version, self.containers)) or bool(self.containers)
+            bool(Followers(self._state, version, self.containers, everywhere=everywhere))
+            or bool(self.containers)
+            or everywhere
         )
         ended = perf_counter()
         steps = (Step("execute", executed - started), Step("register", ended - executed))
@@ -191,6 +194,7 @@ class Load:
             self._ledger,
             steps,
             has_followers=has_followers,
+            follows_everywhere=everywhere,
         )
 
     def end(self, error: BaseException | None = None) -> None:
