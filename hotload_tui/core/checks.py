@@ -194,6 +194,7 @@ _HEAD = r"(?:[ \t]*(?:#[^\n\r\f\0]*)?\n)*"  # empty lines and comments
 # A file that begins with a decorator, or with a word and a space, has no docstring.
 _NO_TEXT = re.compile(_HEAD + r"(?:@|[A-Za-z_]\w*[ \t])")
 _PLAIN_TEXT = re.compile(_HEAD + r'"""([^"\\\t\r\f\0]*)"""[ \t]*(?:#[^\n\r\f\0]*)?(?:\n|\Z)')
+_MARK = re.compile(rb"hookimpl|\bdef pytest_", re.IGNORECASE)
 _STAR = ("*",)  # the constant that `from x import *` leaves in compiled code
 
 
@@ -214,13 +215,21 @@ def compiled(source: Source, file: SourceFile) -> Entry:
     if isinstance(found, Exception):
         raise CompileError(source.name, f"{file.path} does not compile", file=file_name) from found
     found = found or _compiled_here(source, file, file_name)
-    if file.path == entry.file and entry.function and not found.may_register:
+    if file.path == entry.file and entry.function and not found.may_register and not _may_mark(source, file):
         message = f"{entry.file} defines no {entry.function}; add: {entry.example}"
         raise CompileError(source.name, message, file=file_name, line=1)
     said = [f"{file.path}:{line}: {category}: {text}" for line, category, text in found.warnings]
     said += [] if entry.is_alone else _shadowing(file.path)
     said += live_reads(file)
     return Entry(file.path, file.content, file.sha256, found.marshalled, tuple(said))
+
+
+def _may_mark(source: Source, file: SourceFile) -> bool:
+    """Return whether an entry without ``register`` may define functions that are marked for pluggy.
+
+    A package may import them from any of its modules.
+    """
+    return source.name in source.entry.packages or bool(_MARK.search(file.content))
 
 
 def _unfit(file: SourceFile, entry: PluginEntry) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr
 
 from hotload_tui.core import packages as on_path
 from hotload_tui.core.errors import ConfigError
-from hotload_tui.core.layout import Layout
+from hotload_tui.core.layout import EntryPoint, Layout
 
 NOTIFIERS: Final = ("inotify", "watchfiles", "sweep")
 """The values that ``[watch] notifier`` accepts."""
@@ -91,6 +91,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether a Python file directly in ``runtime_dir`` is a plugin, too."""
     packages: tuple[str, ...] = ()
     """The names of packages on the import path that are plugins, too, wherever they are."""
+    entry_points: tuple[str, ...] = ()
+    """Groups of entry points: every package on the import path with one in these groups is a plugin, too."""
     shared: tuple[str, ...] = ()
     """Python files and packages of the program that plugins import, and that reload with these plugins."""
     load_timeout: float = 10.0
@@ -141,9 +143,25 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def layout(self) -> Layout:
         """What a plugin looks like in this project."""
-        packages = {name: on_path.locate(name) for name in self.packages}
+        found = on_path.entry_points(self.entry_points)
+        names = dict.fromkeys((*self.packages, *(point.package for point in found)))
+        packages = {name: on_path.locate(name) for name in names}
+        points: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+        for each in found:  # the same object in several groups is one
+            file = on_path.file_of(packages[each.package], each.module)
+            of_package = points.setdefault(each.package, {})
+            point = EntryPoint(each.name, each.module, file, each.object)
+            of_package.setdefault((each.module, each.object), point)
         shared = {on_path.name_of(place): os.path.abspath(place) for place in self.shared}  # noqa: PTH100
-        return Layout(self.entry, self.register, self.files, {**packages, **shared}, tuple(shared))
+        return Layout(
+            self.entry,
+            self.register,
+            self.files,
+            {**packages, **shared},
+            tuple(shared),
+            self.entry_points,
+            {name: tuple(of_package.values()) for name, of_package in points.items()},
+        )
 
     def of(self, plugin: str) -> PluginConfig:
         """Return the settings of one plugin; defaults if nothing is configured."""
@@ -152,6 +170,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def _check_words(config: Config) -> None:
     settings = [("packages", name, name) for name in config.packages]
+    settings += [
+        ("entry_points", point.group, point.package)
+        for point in {each.package: each for each in on_path.entry_points(config.entry_points)}.values()
+        if point.package not in config.packages
+    ]
     settings += [("shared", place, on_path.name_of(place)) for place in config.shared]
     if problem := on_path.problem_with(settings):
         raise ConfigError(problem)

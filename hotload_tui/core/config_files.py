@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from hotload_tui.core.config import Config
 from hotload_tui.core.errors import ConfigError, nearest
+from hotload_tui.core.packages import empty_group
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _MISMATCH: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
@@ -294,9 +295,14 @@ def resolve(
 
 
 def unmatched_entries(config: Config, names: Iterable[str]) -> tuple[str, ...]:
-    """Return a warning for each ``[plugins.<name>]`` that has no directory among ``names``."""
+    """Return a warning for each setting that no plugin has.
+
+    That is a ``[plugins.<name>]`` without a directory among ``names``, or a group of entry points without a
+    package.
+    """
     known = set(names)
-    return tuple(
+    groups = tuple(filter(None, map(empty_group, config.entry_points)))
+    return groups + tuple(
         f"[{dotted(('plugins', entry))}] has no plugin directory of that name;"
         f" {nearest(entry, known) or 'there are none'}"
         for entry in config.plugins

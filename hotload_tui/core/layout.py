@@ -22,29 +22,49 @@ _NO_PLUGIN: Final = re.compile(r"TEMPLATE\.py|conftest\.py|test_.*\.py")
 _PYTHON_FILE: Final = re.compile(r"[^\W\d]\w*\.py")
 
 
+class EntryPoint(Struct, frozen=True):
+    """An entry point of an installed package: what a program loads of it as a plugin."""
+
+    name: str
+    """The program's name for the plugin."""
+    module: str
+    """The name of the module, by which an import finds it."""
+    file: str
+    """The file of the module, relative to the plugin's folder."""
+    object: str = ""
+    """The name of the function or object in the module; empty for the module itself."""
+
+
 class PluginEntry(Struct, frozen=True):
     """The file of a plugin that runs, and the function in it that registers the plugin."""
 
     file: str = _PLUGIN
-    """Directly in the plugin's folder."""
+    """Relative to the plugin's folder."""
     function: str = "register"
     """Empty for a shared module, which registers nothing."""
     is_alone: bool = False
     """Whether the file is the whole plugin; its folder is then that of all plugins."""
     packages: tuple[str, ...] = ()
     """The plugins of the project that are packages: who imports one of them by its name requires it."""
+    points: tuple[EntryPoint, ...] = ()
+    """The entry points that make a package a plugin; ``file`` is that of the first one."""
 
     @property
     def module(self) -> str:
         """The name of the file's module below the plugin's package; empty for the package itself."""
         if self.is_alone:  # not the file's name: greet.py may define greet
             return _PLUGIN.removesuffix(".py")
-        return "" if self.file == _INIT else self.file.removesuffix(".py")
+        return self.file.removesuffix(".py").removesuffix("__init__").strip("/").replace("/", ".")
 
     @property
     def example(self) -> str:
         """The first line of the function, as a message suggests it."""
-        return f"def {self.function}(ctx) -> None: ..."
+        return example_of(self.function)
+
+
+def example_of(function: str) -> str:
+    """Return the first line of a function that registers a plugin."""
+    return f"def {function}(ctx) -> None: ..."
 
 
 class Layout(Struct, frozen=True):
@@ -60,6 +80,10 @@ class Layout(Struct, frozen=True):
     """The packages that are plugins, too, wherever they are: each with its folder, or file of a module."""
     shared: tuple[str, ...] = ()
     """The packages that are shared modules: they register nothing."""
+    entry_points: tuple[str, ...] = ()
+    """The groups of entry points whose packages are plugins, too."""
+    points: dict[str, tuple[EntryPoint, ...]] = {}
+    """The entry points in these groups, by the package that they belong to."""
 
     def describe(self) -> str:
         """Return what a plugin is in this project, as a sentence."""
@@ -83,8 +107,10 @@ class Layout(Struct, frozen=True):
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         values = {name: value for name, value in values.items() if value != getattr(DEFAULT, name)}
         if self.packages:
-            values["packages"] = tuple(name for name in self.packages if name not in self.shared)
+            named = [name for name in self.packages if name not in self.shared and name not in self.points]
+            values["packages"] = tuple(named)
             values["shared"] = tuple(self.packages[name] for name in self.shared)
+        values.pop("points", None)  # entry_points finds them
         return "".join(f", {name}={value!r}" for name, value in values.items())
 
     def is_file(self, path: Path | str) -> bool:
@@ -106,14 +132,18 @@ class Layout(Struct, frozen=True):
     @property
     def entries(self) -> tuple[str, ...]:
         """The names of all entry files."""
-        return (self.entry, _INIT) if self.packages else (self.entry,)
+        points = (point.file for each in self.points.values() for point in each)
+        return (self.entry, _INIT, *points) if self.packages else (self.entry,)
 
     def entry_of(self, path: Path) -> PluginEntry:
         """Return the entry of the plugin at ``path``."""
         packages, name = tuple(self.packages), self.package_at(path)
         function = "" if name in self.shared else self.register
+        points = self.points.get(name, ())
         if self.is_file(path):
-            return PluginEntry(path.name, function, is_alone=True, packages=packages)
+            return PluginEntry(path.name, function, is_alone=True, packages=packages, points=points)
+        if points:
+            return PluginEntry(points[0].file, function, packages=packages, points=points)
         is_init = name and (self.entry == _PLUGIN or not function)
         return PluginEntry(_INIT if is_init else self.entry, function, packages=packages)
 

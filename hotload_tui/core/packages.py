@@ -1,18 +1,21 @@
-"""Where the packages are that the setting ``packages`` makes plugins: anywhere on the import path."""
+"""The packages on the import path that the settings ``packages`` and ``entry_points`` make plugins."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import keyword
 import os
 import sys
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-from hotload_tui.core.errors import near
+from hotload_tui.core.errors import near, nearest
 from hotload_tui.core.module_names import spec_on_path
 
 _OWN = __name__.partition(".")[0]
+_INIT = "__init__.py"
 
 
 def locate(name: str) -> str:
@@ -28,6 +31,51 @@ def locate(name: str) -> str:
         if spec.origin is not None and spec.origin.endswith(".py"):
             return os.path.abspath(spec.origin)  # noqa: PTH100 - as above
     return str(Path(sysconfig.get_paths()["purelib"], name))
+
+
+class Point(NamedTuple):
+    """An entry point of an installed package."""
+
+    group: str
+    name: str
+    module: str
+    """The name of the module, by which an import finds it."""
+    object: str
+    """The name of the function or object in the module; empty for the module itself."""
+
+    @property
+    def package(self) -> str:
+        """The package at the top, whose folder is the plugin."""
+        return self.module.partition(".")[0]
+
+
+def entry_points(groups: Iterable[str]) -> list[Point]:
+    """Return the entry points in these groups on the import path, in order of package and name."""
+    found = {
+        Point(group, each.name, each.module, each.attr or "")
+        for group in groups
+        for each in importlib.metadata.entry_points(group=group)
+    }
+    return sorted(found, key=lambda point: (point.package, point.name, point))
+
+
+def empty_group(group: str) -> str:
+    """Return why a group of entry points makes no package a plugin, and what to do; empty if it makes one."""
+    if entry_points([group]):
+        return ""
+    known = [each for each in importlib.metadata.entry_points().groups if "scripts" not in each]
+    return (
+        f'entry_points = ["{group}"]: no package on the import path of {sys.executable} has an entry point of'
+        f" this group; {nearest(group, known) or 'no package has any'}; install one and start the host again"
+    )
+
+
+def file_of(place: str, module: str) -> str:
+    """Return the file of a module of the package at ``place``, relative to the package; it need not exist."""
+    path = module.partition(".")[2].replace(".", "/")
+    if not path:
+        return Path(place).name if place.endswith(".py") else _INIT
+    return f"{path}/{_INIT}" if Path(place, path, _INIT).is_file() else f"{path}.py"
 
 
 def name_of(place: str) -> str:
@@ -48,7 +96,8 @@ def problem_with(settings: Iterable[tuple[str, str, str]]) -> str:
             return f"{written}: must have a name that an import can use, such as {example}"
         if name in sys.stdlib_module_names or name == _OWN:
             owner = "hotload" if name == _OWN else "Python"
-            return f"{written}: {name} is a part of {owner} itself, which cannot be reloaded"
+            advice = "; list the other packages in packages instead" if key == "entry_points" else ""
+            return f"{written}: {name} is a part of {owner} itself, which cannot be reloaded{advice}"
         if name in seen:
             return f"{written}: another entry has the name {name}, too; remove or rename one of them"
         seen.add(name)
@@ -71,10 +120,18 @@ def clash(place: str, folders: Iterable[str], beside: Iterable[str]) -> str:
     return f"{near(other)} is a plugin of the same name; rename it, or remove this entry"
 
 
-def missing(name: str, place: str, *, is_shared: bool) -> str:
-    """Return what to do about a package that is not on the import path, or a shared module that is gone."""
+def missing(name: str, place: str, *, is_shared: bool, is_found: bool) -> str:
+    """Return what to do about a package that is not on the import path, or a shared module that is gone.
+
+    ``is_found``: an entry point names the package.
+    """
     if is_shared:
         return f"no file or folder {near(place)}: create it, or correct shared in hotload.toml"
+    if is_found:
+        return (
+            f'no package "{name}" on the import path of {sys.executable}, although an installed entry point'
+            " names it: install it again (pip install --force-reinstall) and start the host again"
+        )
     return (
         f'no package "{name}" on the import path of {sys.executable}: install it there (pip install -e '
         "FOLDER) and start the host again, or correct the name in packages in hotload.toml"

@@ -324,6 +324,8 @@ def digest_of(files: Iterable[tuple[str, str]], entry: PluginEntry = PLUGIN_ENTR
     if entry != PLUGIN_ENTRY:  # the same files with another entry are another version
         total.update(f"{entry.file}:{entry.function}:{entry.is_alone}".encode())
         total.update(" ".join(entry.packages).encode())
+        if entry.points:
+            total.update(repr(entry.points).encode())
     return total.hexdigest()
 
 
@@ -381,8 +383,10 @@ def _absence(name: str, root: Path, layout: Layout, entry: str) -> str:
     package = layout.package_at(root)
     is_shared = package in layout.shared
     if package and not root.exists():
-        return missing(package, str(root), is_shared=is_shared)
+        return missing(package, str(root), is_shared=is_shared, is_found=package in layout.points)
     lacks, adds = f"no {entry} in {near(root)}", f"add one that defines {layout.register}(ctx)"
+    if package in layout.points:
+        return f"{lacks}, although an installed entry point names it; add it, or install the package again"
     if package:
         key = "shared" if is_shared else "packages"
         return f"{lacks}; {'add one' if is_shared else adds}, or remove it from {key} in hotload.toml"

@@ -7,7 +7,8 @@ A program that calls its plugins through pluggy lets hot plugins answer, too::
     serve_hooks(hooks, host)
     hooks.hook.greet(name="Ada")  # the plugins of the program, and hot plugins
 
-In its ``register``, a hot plugin calls ``register_marked`` to register functions that are marked for pluggy.
+A hot plugin whose functions are marked for pluggy needs no ``register``. If it has one, that one calls
+``register_marked``.
 
 Each hot plugin is a plugin of pluggy under its own name, and its hook implementations are handles. So pluggy
 calls them by its own rules, and most reloads change nothing in pluggy. The implementations of a hook at one
@@ -18,33 +19,34 @@ has perhaps read the list of an earlier one, or of a later one if old code makes
 from __future__ import annotations
 
 import copy
-import functools
-import inspect
+import importlib.metadata
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from operator import attrgetter
-from types import CodeType, FunctionType, MethodType, ModuleType, TracebackType
+from types import CodeType, FunctionType, ModuleType, TracebackType
 from typing import Final, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 import pluggy
+from pluggy import _manager
 
-from hotload_tui.core.errors import RefusedError, RegisterError
+from hotload_tui.core.errors import RegisterError
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight, HookTable, Version
 from hotload_tui.core.hooks.live import GeneratorHandle, Handle, LiveVersion, Place, kind_of
-from hotload_tui.core.hooks.point import Handler, NamedPoint, place_of, signature_of
-from hotload_tui.core.runtime.context import DEFAULT_PRIORITY, PluginContext
+from hotload_tui.core.hooks.point import Handler, NamedPoint, place_of
+from hotload_tui.core.layout import EntryPoint
+from hotload_tui.core.runtime.context import DEFAULT_PRIORITY
+from hotload_tui.core.runtime.marked import USUAL, Marked, register_marked, wrappers_at
 
-_FIRST, _USUAL, _LAST = 50, None, 150  # priorities; None is the plugin's default, usually 100
-_WRAPPERS: Final = ("wrapper", "hookwrapper")
+__all__ = ["HotPlugin", "register_marked", "serve_hooks"]
 
-_FUNCTIONS: Final = (FunctionType, MethodType)
-_Function: TypeAlias = FunctionType | MethodType
 _Execute: TypeAlias = Callable[[str, Sequence[pluggy.HookImpl], Mapping[str, object], bool], object]
 
 logger = logging.getLogger("hotload.engine")
+
+_LEAVE_OUT: Final = "leave it to the program with enabled = false under [plugins.{}] in hotload.toml"
 
 _calling: ContextVar[CallRecord | None] = ContextVar("hotload_pluggy", default=None)
 """The call of a hook in which implementations run now."""
@@ -70,85 +72,15 @@ def serve_hooks(hooks: pluggy.PluginManager, host: HookHost) -> Callable[[], Non
     return bridge.stop
 
 
-def register_marked(ctx: PluginContext, plugin: object, project: str) -> None:
-    """Register every function of ``plugin`` that is marked for ``project``.
-
-    ``plugin`` is a namespace (``globals()``), or an object with marked methods. ``project`` is the name of
-    the ``pluggy.HookimplMarker``; as in pytest, functions ``pytest_…`` need no mark for ``pytest``. They are
-    handlers of hook points, too: by the name of the hook, with priority 50 for ``tryfirst`` and 150 for
-    ``trylast``; wrappers at ``<hook> (wrapper)``.
-
-    Raises:
-        RefusedError: no function is marked.
-
-    """
-    marked = [
-        _Marked(function, name, project, options)
-        for name, function, holder in _functions_of(plugin)
-        if (options := _options_of(name, project, holder, function)) is not None
-    ]
-    if not marked:
-        raise RefusedError(f'no function is marked with pluggy.HookimplMarker("{project}")')
-    for each in marked:
-        priority = _FIRST if each.options["tryfirst"] else _LAST if each.options["trylast"] else _USUAL
-        ctx.hook(_wrappers_at(each.hook) if each.is_wrapper else each.hook, each, priority=priority)
-
-
-def _functions_of(plugin: object) -> Iterator[tuple[str, _Function, object]]:
-    """Yield the names and functions of a namespace, or methods of an object, and what can have the mark.
-
-    No property is evaluated.
-    """
-    if isinstance(plugin, Mapping):
-        yield from ((name, each, each) for name, each in plugin.items() if isinstance(each, _FUNCTIONS))
-        return
-    for name in dir(plugin):
-        static = inspect.getattr_static(plugin, name, None)
-        if isinstance(static, (*_FUNCTIONS, classmethod, staticmethod)):
-            yield name, getattr(plugin, name), static
-
-
-def _options_of(name: str, project: str, *marked: object) -> dict[str, object] | None:
-    for each in marked:
-        options = getattr(each, f"{project}_impl", None)
-        if isinstance(options, dict):
-            return _usual | options
-    return {**_usual} if project == "pytest" and name.startswith("pytest_") else None
-
-
-_usual: Final[dict[str, object]] = {
-    "wrapper": False,
-    "hookwrapper": False,
-    "optionalhook": False,
-    "tryfirst": False,
-    "trylast": False,
-    "specname": None,
-}
-
-
-class _Marked:
-    """A marked function as a handler; the host passes it only those named arguments that it takes."""
-
-    def __init__(self, function: _Function, attribute: str, project: str, options: dict[str, object]) -> None:
-        functools.update_wrapper(self, function)
-        self.function = function
-        self.attribute = attribute
-        self.project = project
-        self.options = options
-        self.hook = str(options["specname"] or attribute)
-        self.is_wrapper = any(options[each] for each in _WRAPPERS)
-        parameters = signature_of(function).parameters.values()
-        self._takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
-        self._known = {each.name for each in parameters}
-
-    def __call__(self, *arguments: object, **named: object) -> object:
-        if not self._takes_all:
-            named = {name: value for name, value in named.items() if name in self._known}
-        return self.function(*arguments, **named)
-
-
 class HotPlugin(ModuleType):
     """A hot plugin as pluggy sees it; its functions are handles."""
+
+    __slots__ = ("_hotload_owner", "_hotload_point")
+
+    def __init__(self, owner: str, point: EntryPoint | None) -> None:
+        super().__init__(point.module if point else owner)
+        self._hotload_owner = owner
+        self._hotload_point = point
 
 
 class _Implementation(NamedTuple):
@@ -229,14 +161,15 @@ class _Bridge:
         self._host = host
         self._flight = host.flight
         self._handles = cast("CallsInFlight", _HookCalls(host.flight))
-        self._plugins: dict[str, HotPlugin] = {}
+        self._plugins: dict[tuple[str, str], HotPlugin] = {}
+        """By the name of the hot plugin, and that of its plugin of pluggy."""
         self._prepared: WeakKeyDictionary[Version, dict[int, _Implementation]] = WeakKeyDictionary()
         """By the ``id`` of a version's handlers: a handler itself would hold the version."""
         self._live: dict[str, list[_Implementation]] = {}
         self._editions: dict[str, list[_Edition]] = {}
         self._edition_of: dict[pluggy.HookImpl, _Edition] = {}
         self._changed: dict[str, None] = {}  # the hooks; a set would have no order
-        self._registered: set[str] = set()
+        self._registered: set[tuple[str, str]] = set()
         self._historic: set[tuple[str, str]] = set()
         self._execute: _Execute = hooks._inner_hookexec  # noqa: SLF001
         self._is_stopped = False
@@ -267,39 +200,40 @@ class _Bridge:
                 continue
             hook, attribute, options = named
             impl = self._implementation(cast("LiveVersion", version), handler, options, index)
+            self._check_plugin(cast("HotPlugin", impl.plugin), impl.plugin_name)
             found[id(handler)] = _Implementation(hook, attribute, impl)
             caller: pluggy.HookCaller | None = getattr(self._hooks.hook, hook, None)
             if caller is not None and caller.has_spec():
                 self._verify(caller, impl, handler)
-        if found:
-            self._check_name(version.plugin)
         self._prepared[version] = found
 
     def _named(self, handler: Handler) -> tuple[str, str, dict[str, object]] | None:
         """Return the hook, the attribute and the options of a handler; ``None`` if it is not for pluggy."""
         call = handler.call
-        if type(call) is _Marked:
+        if type(call) is Marked:
             is_own = call.project == self._hooks.project_name
             return (call.hook, call.attribute, call.options) if is_own else None
         caller = getattr(self._hooks.hook, handler.point, None)
         if caller is None or not caller.has_spec():
             return None
         is_first, is_last = handler.priority < DEFAULT_PRIORITY, handler.priority > DEFAULT_PRIORITY
-        return handler.point, handler.point, {**_usual, "tryfirst": is_first, "trylast": is_last}
+        return handler.point, handler.point, {**USUAL, "tryfirst": is_first, "trylast": is_last}
 
     def _implementation(
         self, version: LiveVersion, handler: Handler, options: dict[str, object], index: int
     ) -> pluggy.HookImpl:
         call = handler.call
-        function = call.function if type(call) is _Marked else call
+        function = call.function if type(call) is Marked else call
         named = version.name_of(function) or version.give(function) or version.give(function, f"<{index}>")
         assert named is not None, "no other handler has this index"
         version.note(named, function)
         origin = version.reference if version.is_pending else None
         kind = _WrapperHandle if kind_of(function) is GeneratorHandle else kind_of(function)
         handle = kind(self._handles, Place(version.plugin, version.parent, *named), origin)
-        plugin = self._plugins.setdefault(version.plugin, HotPlugin(version.plugin))
-        return pluggy.HookImpl(plugin, version.plugin, handle, cast("pluggy.HookimplOpts", options))
+        point = call.point if type(call) is Marked else None
+        plugin_name = point.name if point else version.plugin
+        plugin = self._plugins.setdefault((version.plugin, plugin_name), HotPlugin(version.plugin, point))
+        return pluggy.HookImpl(plugin, plugin_name, handle, cast("pluggy.HookimplOpts", options))
 
     def _verify(self, caller: pluggy.HookCaller, impl: pluggy.HookImpl, handler: Handler) -> None:
         try:
@@ -308,13 +242,22 @@ class _Bridge:
             file, line = place_of(handler.call)
             raise RegisterError(handler.plugin, str(error), file=file, line=line) from None
 
-    def _check_name(self, name: str) -> None:
+    def _check_plugin(self, plugin: HotPlugin, name: str) -> None:
         other = self._hooks.get_plugin(name)
-        if other is None or other is self._plugins[name]:
-            return
-        raise RegisterError(
-            name, f'a plugin "{name}" is registered with pluggy already; rename the directory of the hot one'
-        )
+        owner, point = plugin._hotload_owner, plugin._hotload_point  # noqa: SLF001
+        if other is not None and other is not plugin and not _is_copy(other, plugin):
+            taken = f'a plugin "{name}" is registered with pluggy already'
+            advice = _LEAVE_OUT.format(owner) if point else "rename the directory of the hot one"
+            raise RegisterError(owner, f"{taken}; {advice}")
+        if point and any(_package_of(each) == owner for each in self._specifications()):
+            problem = f"{owner} specifies hooks of the program, so it is a part of the program"
+            raise RegisterError(owner, f"{problem} and cannot be hot; {_LEAVE_OUT.format(owner)}")
+
+    def _specifications(self) -> Iterator[object]:
+        """Yield the modules and classes that specify hooks."""
+        for caller in vars(self._hooks.hook).values():
+            if caller.has_spec():
+                yield caller.spec.namespace
 
     # ---- the swap
 
@@ -361,34 +304,56 @@ class _Bridge:
     def changed(self) -> None:
         """Change the registrations and lists of pluggy."""
         changed, self._changed = self._changed, {}
-        for name, found in self._live.items():
-            if found and name not in self._registered:
-                self._register(name)
-            self._show(self._plugins[name], found)
+        live: dict[tuple[str, str], list[_Implementation]] = {}
+        for owner, found in self._live.items():
+            for each in found:
+                live.setdefault((owner, each.impl.plugin_name), []).append(each)
+        for key, found in live.items():
+            if key not in self._registered:
+                self._register(key)
+            self._show(self._plugins[key], found)
         for hook in changed:
             for impl in filter(self._is_there, self._editions[hook][-1].impls):
                 self._apply_history(hook, impl)
             self._fill(hook, self._editions[hook][-1].impls)
-        for name in [name for name in self._registered if not self._live[name]]:
-            self._registered.discard(name)
-            self._historic = {each for each in self._historic if each[0] != name}
-            if self._hooks.get_plugin(name) is self._plugins[name]:
-                self._hooks.unregister(self._plugins[name], name)
+        for key in self._registered - live.keys():
+            self._unregister(key)
         self._live = {name: found for name, found in self._live.items() if found}
 
-    def _register(self, name: str) -> None:
-        self._registered.add(name)
+    def _register(self, key: tuple[str, str]) -> None:
+        self._registered.add(key)
+        plugin, name = self._plugins[key], key[1]
+        other = self._hooks.get_plugin(name)
         try:
-            self._hooks.register(self._plugins[name], name)
+            if other is not None and _is_copy(other, plugin):
+                # It has answered the historic calls; another answer would set up everything twice.
+                self._historic |= {(name, caller.name) for caller in self._hooks.get_hookcallers(other) or ()}
+                self._hooks.unregister(other, name)
+            self._hooks.register(plugin, name)
         except Exception:  # foreign code; the version is live already
-            logger.exception("%s: pluggy cannot register it", name)
+            logger.exception("%s: pluggy cannot register it", key[0])
+        if (distribution := _distribution_of(plugin)) is not None:
+            shown = cast("importlib.metadata.Distribution", _manager.DistFacade(distribution))  # type: ignore[attr-defined]
+            self._hooks._plugin_distinfo.append((plugin, shown))  # noqa: SLF001
+
+    def _unregister(self, key: tuple[str, str]) -> None:
+        self._registered.discard(key)
+        plugin, name = self._plugins[key], key[1]
+        self._historic = {each for each in self._historic if each[0] != name}
+        listed = self._hooks._plugin_distinfo  # noqa: SLF001
+        listed[:] = [each for each in listed if each[0] is not plugin]
+        if self._hooks.get_plugin(name) is plugin:
+            self._hooks.unregister(plugin, name)
 
     def _is_there(self, impl: pluggy.HookImpl) -> bool:
         """Return whether pluggy has the plugin of an implementation: the program can block it."""
         return self._hooks.get_plugin(impl.plugin_name) is impl.plugin
 
     def _is_own(self, impl: pluggy.HookImpl) -> bool:
-        return type(impl.plugin) is HotPlugin and self._plugins.get(impl.plugin_name) is impl.plugin
+        plugin = impl.plugin
+        if type(plugin) is not HotPlugin:
+            return False
+        return self._plugins.get((plugin._hotload_owner, impl.plugin_name)) is plugin  # noqa: SLF001
 
     def _show(self, plugin: HotPlugin, found: Iterable[_Implementation]) -> None:
         """Give a plugin the handles of its implementations as attributes, with their marks."""
@@ -473,9 +438,9 @@ class _Bridge:
 
     def _count(self, hook: str, table: HookTable) -> None:
         """Count the call for the handlers of hot plugins, also for those that a first result spares."""
-        wrappers = table.points.get(_wrappers_at(hook), ())
+        wrappers = table.points.get(wrappers_at(hook), ())
         if wrappers:
-            self._flight.counts[_wrappers_at(hook)].value += 1
+            self._flight.counts[wrappers_at(hook)].value += 1
         for handler in (*table.points.get(hook, ()), *wrappers):
             handler.count()
 
@@ -500,15 +465,33 @@ class _Bridge:
         modules = _raised_in(error.__traceback__)
         for name, version in table.versions.items():
             if any(f"{module}.".startswith(f"{version.parent}.") for module in modules):
-                points = hook, _wrappers_at(hook)
+                points = hook, wrappers_at(hook)
                 at_hook = [each for each in table.plugins.get(name, ()) if each.point in points]
                 if at_hook:
                     self._host.blame(at_hook[0], error, {**kwargs})
 
 
-def _wrappers_at(hook: str) -> str:
-    """Return the hook point of the wrappers of a hook, which the host's own calls must not reach."""
-    return f"{hook} (wrapper)"
+def _is_copy(other: object, plugin: HotPlugin) -> bool:
+    """Return whether a plugin of the program is the program's own copy of a hot one."""
+    point = plugin._hotload_point  # noqa: SLF001
+    if point is None or type(other) is HotPlugin:
+        return False
+    module = other.__name__ if isinstance(other, ModuleType) else getattr(other, "__module__", "")
+    return module == point.module
+
+
+def _package_of(namespace: object) -> str:
+    is_module = isinstance(namespace, ModuleType)
+    return str(getattr(namespace, "__name__" if is_module else "__module__", "")).partition(".")[0]
+
+
+def _distribution_of(plugin: HotPlugin) -> importlib.metadata.Distribution | None:
+    """Return the installed distribution whose entry point a plugin is, or ``None``."""
+    point = plugin._hotload_point  # noqa: SLF001
+    if point is None:
+        return None
+    found = importlib.metadata.entry_points(name=point.name, module=point.module)
+    return next((each.dist for each in found), None)
 
 
 def _section(impl: pluggy.HookImpl) -> tuple[bool, int]:

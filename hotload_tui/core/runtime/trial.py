@@ -10,6 +10,7 @@ import contextvars
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import time as clock  # a plugin can replace it
 from types import CodeType, FunctionType, ModuleType
@@ -22,13 +23,14 @@ from hotload_tui.core.events import Step
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.hooks.live import LiveVersion
 from hotload_tui.core.hooks.point import signature_of
-from hotload_tui.core.layout import PluginEntry
+from hotload_tui.core.layout import EntryPoint, PluginEntry, example_of
 from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.model import StepObserver
 from hotload_tui.core.primitives import perf_counter
 from hotload_tui.core.runtime.context import KeptState, LivePlugin, PluginContext, StateMapping, is_unfinished
 from hotload_tui.core.runtime.following import FollowedContainers, Followers
 from hotload_tui.core.runtime.generation import Generation, Peer
+from hotload_tui.core.runtime.marked import is_marked, register_all_marked
 from hotload_tui.core.runtime.resources import KeptPorts
 from hotload_tui.core.runtime.retirement import Parting, Retirer, parts_of
 from hotload_tui.core.runtime.workers import Failed, Worker
@@ -159,21 +161,15 @@ class Load:
             raise LoadError(self.name, "the plugin's modules did not execute") from error
         executed = perf_counter()
         entry = self._generation.entry
-        file = str(self._generation.root_dir / entry.file)
-        register, problem, line = _register_of(module, entry)
-        if problem:
-            raise RegisterError(self.name, problem, file=file, line=line)
-        migrate(self.name, module, self._state, file)
+        first, *others = entry.points or (EntryPoint("", "", entry.file),)
+        parts = [(first, module), *((each, self._module(each)) for each in others)]
+        functions = [self._register_of(each, found, entry) for each, found in parts]
+        migrate(self.name, module, self._state, str(self._generation.root_dir / entry.file))
         if self._context.version is not None:
             self._context.version.state_version = self._state.version
-        try:
-            returned = register(self._context)
-        except BaseException as error:  # foreign code, as above
-            raise RegisterError(self.name, f"{entry.function}(ctx) raised") from error
+        for function in functions:
+            self._run(function)
         self._context.seal()
-        if is_unfinished(returned):
-            problem = f"{entry.function} returned a coroutine or generator, which nobody would run"
-            raise RegisterError(self.name, f"{problem}; write: {entry.example}", file=file, line=line)
         version = self._context.version
         everywhere = self.config.of(self.name).follow == "all"
         has_followers = version is not None and (
@@ -196,6 +192,38 @@ class Load:
             has_followers=has_followers,
             follows_everywhere=everywhere,
         )
+
+    def _module(self, point: EntryPoint) -> object:
+        """Import the module of an entry point; that of a single file is loaded."""
+        entry = self._generation.entry
+        name = entry.module if entry.is_alone else point.module.partition(".")[2]
+        try:
+            found = self._generation.reach(name)
+        except BaseException as error:  # foreign code, as above
+            raise LoadError(self.name, "the plugin's modules did not execute") from error
+        if found is None:
+            file = str(self._generation.root_dir / point.file)
+            lacks = f"no {point.file}, although the entry point {point.name} names it"
+            raise LoadError(self.name, f"{lacks}; add it, or install the package again", file=file)
+        return found
+
+    def _register_of(self, point: EntryPoint, module: object, entry: PluginEntry) -> _Register:
+        name = point.object or entry.function
+        function, problem, line = _register_of(module, point, name)
+        found = _Register(function, name, str(self._generation.root_dir / point.file), line)
+        if problem:
+            raise RegisterError(self.name, problem, file=found.file, line=line)
+        return found
+
+    def _run(self, register: _Register) -> None:
+        try:
+            returned = register.call(self._context)
+        except BaseException as error:  # foreign code, as above
+            raise RegisterError(self.name, f"{register.name}(ctx) raised") from error
+        if is_unfinished(returned):
+            problem = f"{register.name} returned a coroutine or generator, which nobody would run"
+            advice = f"write: {example_of(register.name)}"
+            raise RegisterError(self.name, f"{problem}; {advice}", file=register.file, line=register.line)
 
     def end(self, error: BaseException | None = None) -> None:
         """Record what the load changed in the process; the caller holds the process's lock.
@@ -329,24 +357,39 @@ _SPECIAL = (
 )
 
 
-def _register_of(module: object, entry: PluginEntry) -> tuple[Callable[[object], object], str, int]:
+class _Register(NamedTuple):
+    """The function that registers a plugin."""
+
+    call: Callable[[PluginContext], object]
+    name: str
+    file: str
+    line: int
+
+
+def _register_of(
+    module: object, point: EntryPoint, name: str
+) -> tuple[Callable[[PluginContext], object], str, int]:
     """Return the function that registers the plugin, its problem (empty if there is none), and its line."""
     line = 1
-    if not entry.function:
+    if not name:
         return _nothing, "", line
     try:
-        register = defined(module, entry.function)
+        register = defined(module, name)
         if type(register) is FunctionType and _plainly_takes_one(register):
             return register, "", register.__code__.co_firstlineno
+        marked = module if register is None and not point.object else register
+        if type(marked) is not FunctionType and is_marked(marked):
+            return partial(register_all_marked, plugin=marked, point=point if point.name else None), "", line
         line = _line_of(register)
-        problem = "" if register is None else _misshapen(register, entry.function)
+        problem = "" if register is None else _misshapen(register, name)
     except Exception as error:  # foreign code: register may be any object, and its attributes may run code
-        register, problem = _nothing, f"looking at {entry.function} raised {type(error).__name__}: {error}"
+        register, problem = _nothing, f"looking at {name} raised {type(error).__name__}: {error}"
     if register is None:
-        missing = f"{entry.file} has run and defines no {entry.function}"
-        return _nothing, f"{missing}; add: {entry.example}", line
-    advice = f"{problem}; write: {entry.example}" if problem else ""
-    return cast("Callable[[object], object]", register), advice, line
+        missing = f"{point.file} has run and defines no {name}"
+        marks = ", and no function that is marked for pluggy" if point.name and not point.object else ""
+        return _nothing, f"{missing}{marks}; add: {example_of(name)}", line
+    advice = f"{problem}; write: {example_of(name)}" if problem else ""
+    return cast("Callable[[PluginContext], object]", register), advice, line
 
 
 def _plainly_takes_one(function: FunctionType) -> bool:
