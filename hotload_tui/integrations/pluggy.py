@@ -18,6 +18,7 @@ has perhaps read the list of an earlier one, or of a later one if old code makes
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.metadata
 import logging
@@ -31,12 +32,13 @@ from weakref import WeakKeyDictionary
 import pluggy
 from pluggy import _manager
 
-from hotload_tui.core.errors import RegisterError
+from hotload_tui.core.errors import PluginError, RegisterError
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.hooks.inflight import CallRecord, CallsInFlight, HookTable, Version
-from hotload_tui.core.hooks.live import GeneratorHandle, Handle, LiveVersion, Place, kind_of
+from hotload_tui.core.hooks.live import GeneratorHandle, Handle, HandleMaker, LiveVersion, Place, kind_of
 from hotload_tui.core.hooks.point import Handler, NamedPoint, place_of
 from hotload_tui.core.layout import EntryPoint
+from hotload_tui.core.module_names import is_of_plugin
 from hotload_tui.core.runtime.context import DEFAULT_PRIORITY
 from hotload_tui.core.runtime.marked import USUAL, Marked, register_marked, wrappers_at
 
@@ -52,19 +54,23 @@ _calling: ContextVar[CallRecord | None] = ContextVar("hotload_pluggy", default=N
 """The call of a hook in which implementations run now."""
 
 
-def serve_hooks(hooks: pluggy.PluginManager, host: HookHost) -> Callable[[], None]:
+def serve_hooks(hooks: pluggy.PluginManager, host: HookHost, *, live: bool = False) -> Callable[[], None]:
     """Let the plugins of ``host`` be plugins of ``hooks``, now and after each load; return the undo function.
 
     A plugin takes part with its functions that are marked for the project of ``hooks`` (``register_marked``),
     and with its handlers at hook points that have the name of a specified hook. All rules are those of
     pluggy; a call of a hook uses one version of every hot plugin.
 
+    With ``live``, the hooks return handles in place of hot plugins' functions, methods and classes, also
+    inside lists, tuples, dictionaries and dataclasses, where the next version can be asked for them by name:
+    the program may keep them.
+
     Raises:
         RegisterError: a hook implementation of a live plugin does not fit its hook, or the plugin's name is
             taken. After this call, such a version fails to load.
 
     """
-    bridge = _Bridge(hooks, host)
+    bridge = _Bridge(hooks, host, _Handles(host.flight) if live else None)
     table = host.flight.table
     for name, version in table.versions.items():
         bridge.check(version, table.plugins.get(name, ()))
@@ -89,6 +95,8 @@ class _Implementation(NamedTuple):
     hook: str
     attribute: str
     impl: pluggy.HookImpl
+    decorate: Callable[[object], object] | None
+    """Makes a fixture of pytest of the function, which is no hook implementation then."""
 
     def facts(self) -> tuple[object, ...]:
         """Return what pluggy knows of it: while this is the same, nothing changes in pluggy."""
@@ -153,12 +161,23 @@ class _HookCalls:
         return self._enter(point, _calling.get())
 
 
+class _Handles(HandleMaker):
+    """Makes handles of what hooks return; of what cannot have one, it returns the object itself."""
+
+    def handle(self, thing: object, plugin: str) -> object:
+        """Return a handle of a function, method or class of a hot plugin, else ``thing``."""
+        with contextlib.suppress(PluginError):
+            return super().handle(thing, plugin)
+        return thing
+
+
 class _Bridge:
     """Keeps the hot plugins of a host registered with a plugin manager: a mirror of the host's hook table."""
 
-    def __init__(self, hooks: pluggy.PluginManager, host: HookHost) -> None:
+    def __init__(self, hooks: pluggy.PluginManager, host: HookHost, maker: _Handles | None) -> None:
         self._hooks = hooks
         self._host = host
+        self._maker = maker
         self._flight = host.flight
         self._handles = cast("CallsInFlight", _HookCalls(host.flight))
         self._plugins: dict[tuple[str, str], HotPlugin] = {}
@@ -172,11 +191,13 @@ class _Bridge:
         self._registered: set[tuple[str, str]] = set()
         self._historic: set[tuple[str, str]] = set()
         self._execute: _Execute = hooks._inner_hookexec  # noqa: SLF001
+        self._specify = hooks.add_hookspecs
         self._is_stopped = False
 
     def start(self) -> None:
         """Register the live plugins, and follow the hook table."""
         self._hooks._inner_hookexec = self.call_hook  # type: ignore[assignment] # noqa: SLF001
+        self._hooks.add_hookspecs = self.specify  # type: ignore[method-assign]
         self._flight.add_mirror(self)
 
     def stop(self) -> None:
@@ -188,6 +209,33 @@ class _Bridge:
         self._editions.clear()
         if self._hooks._inner_hookexec == self.call_hook:  # noqa: SLF001
             self._hooks._inner_hookexec = self._execute  # type: ignore[assignment] # noqa: SLF001
+        if self._hooks.add_hookspecs == self.specify:
+            self._hooks.add_hookspecs = self._specify  # type: ignore[method-assign]
+
+    def specify(self, module_or_class: ModuleType | type) -> None:
+        """Add specifications; those of a plugin's new version take the place of the old ones."""
+        name = getattr(module_or_class, "__name__", "")
+        if not is_of_plugin(name):
+            self._specify(module_or_class)
+            return
+        before = {}
+        for hook, caller in vars(self._hooks.hook).items():
+            if caller.has_spec() and _is_same_module(caller.spec.namespace, name):
+                before[hook] = caller.spec, caller._call_history  # noqa: SLF001
+                caller.spec = caller._call_history = None  # noqa: SLF001
+        try:
+            self._specify(module_or_class)
+        except Exception:
+            for hook, (spec, history) in before.items():
+                caller = getattr(self._hooks.hook, hook)
+                caller.spec, caller._call_history = spec, history  # noqa: SLF001
+            raise
+        for caller in vars(self._hooks.hook).values():
+            if caller.has_spec() and caller.spec.namespace is module_or_class:
+                # pluggy shows them, and needs them no more; they would keep the version.
+                caller.spec.namespace, caller.spec.function = ModuleType(name), _specified
+                if caller.name in before and caller.is_historic():
+                    caller._call_history = before[caller.name][1] or []  # noqa: SLF001
 
     # ---- a version on trial
 
@@ -201,9 +249,10 @@ class _Bridge:
             hook, attribute, options = named
             impl = self._implementation(cast("LiveVersion", version), handler, options, index)
             self._check_plugin(cast("HotPlugin", impl.plugin), impl.plugin_name)
-            found[id(handler)] = _Implementation(hook, attribute, impl)
+            fixture = handler.call.fixture if type(handler.call) is Marked else None
+            found[id(handler)] = _Implementation(hook, attribute, impl, fixture and fixture.decorate)
             caller: pluggy.HookCaller | None = getattr(self._hooks.hook, hook, None)
-            if caller is not None and caller.has_spec():
+            if fixture is None and caller is not None and caller.has_spec():
                 self._verify(caller, impl, handler)
         self._prepared[version] = found
 
@@ -268,11 +317,12 @@ class _Bridge:
             before, after = self._live.get(name, []), self._of(table, name)
             if [each.facts() for each in before] == [each.facts() for each in after]:
                 continue
-            hooks.update(dict.fromkeys(each.hook for each in (*before, *after)))
+            hooks.update(dict.fromkeys(each.hook for each in (*before, *after) if each.decorate is None))
             self._live[name] = after
         self._forget()
         for hook in hooks:
-            impls = [each.impl for found in self._live.values() for each in found if each.hook == hook]
+            known = (each for found in self._live.values() for each in found if each.decorate is None)
+            impls = [each.impl for each in known if each.hook == hook]
             edition = _Edition(table.number, tuple(map(copy.copy, impls)))
             self._edition_of |= dict.fromkeys(edition.impls, edition)
             self._editions.setdefault(hook, [_Edition(0, ())]).append(edition)
@@ -309,7 +359,8 @@ class _Bridge:
             for each in found:
                 live.setdefault((owner, each.impl.plugin_name), []).append(each)
         for key, found in live.items():
-            if key not in self._registered:
+            self._show(self._plugins[key], [each for each in found if each.decorate])
+            if key not in self._registered:  # pytest looks for fixtures now, and only now
                 self._register(key)
             self._show(self._plugins[key], found)
         for hook in changed:
@@ -358,12 +409,15 @@ class _Bridge:
     def _show(self, plugin: HotPlugin, found: Iterable[_Implementation]) -> None:
         """Give a plugin the handles of its implementations as attributes, with their marks."""
         shown = vars(plugin)
-        handles = {each.attribute: each.impl for each in found}
+        handles = {each.attribute: each for each in found}
         for attribute in [each for each in shown if not each.startswith("__") and each not in handles]:
             del shown[attribute]
-        for attribute, impl in handles.items():
-            setattr(impl.function, f"{self._hooks.project_name}_impl", impl.opts)
-            shown[attribute] = impl.function
+        for attribute, each in handles.items():
+            if each.decorate is not None:
+                shown[attribute] = each.decorate(each.impl.function)
+                continue
+            setattr(each.impl.function, f"{self._hooks.project_name}_impl", each.impl.opts)
+            shown[attribute] = each.impl.function
 
     def _apply_history(self, hook: str, impl: pluggy.HookImpl) -> None:
         """Let a plugin that is new at a historic hook answer the calls so far, once."""
@@ -427,7 +481,9 @@ class _Bridge:
         self._count(name, record.table)
         token = _calling.set(record)
         try:
-            return self._execute(name, self._fitting(impls, editions, record.table), kwargs, firstresult)
+            fitting = self._fitting(impls, editions, record.table)
+            returned = self._execute(name, fitting, kwargs, firstresult)
+            return self._maker.live(returned, "") if self._maker else returned
         except BaseException as error:
             self._blame(error, name, kwargs, record.table)
             raise
@@ -469,6 +525,16 @@ class _Bridge:
                 at_hook = [each for each in table.plugins.get(name, ()) if each.point in points]
                 if at_hook:
                     self._host.blame(at_hook[0], error, {**kwargs})
+
+
+def _specified() -> None:
+    """Stand for the function of a specification."""
+
+
+def _is_same_module(namespace: object, name: str) -> bool:
+    """Return whether a namespace is another version of a plugin's module ``name``, or the program's copy."""
+    other = getattr(namespace, "__name__", "")
+    return isinstance(namespace, ModuleType) and other in (name, name.partition(".")[2])
 
 
 def _is_copy(other: object, plugin: HotPlugin) -> bool:

@@ -34,6 +34,10 @@ class Hooks:
     def label(self, name: str) -> None:
         """Return a label."""
 
+    @spec
+    def pages(self) -> None:
+        """Return functions that the program keeps."""
+
     @spec(historic=True)
     def began(self, notes: list[str]) -> None:
         """Take part in the start of the program."""
@@ -284,3 +288,125 @@ def test_one_package_is_left_out(packages: Packages, run: Run) -> None:
     hooks.load_setuptools_entrypoints("shop")
     assert labels(hooks) == ["tea Ada"]
     assert importlib.import_module("shop_tea").__spec__ is not None
+
+
+PAGES = (
+    HEAD
+    + """
+def page():
+    return '{word}'
+
+
+@hookimpl
+def pages():
+    def inner():
+        return '{word}'
+
+    return [("/tea", page), ("/inner", inner)]
+"""
+)
+
+
+EXTRA = "@hookspec\ndef extra(leaf):\n    ...\n"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_program_keeps_what_a_hook_returns(packages: Packages, run: Run, *, live: bool) -> None:
+    """With ``live``, it gets handles of the functions that every version has at the top of a module."""
+    running, hooks = run(packages.config()), hooks_of_shop()
+    serve_hooks(hooks, running.host, live=live)
+    running.manager.handle_file_change(packages.write("shop_tea.py", PAGES.format(word="one")))
+    ((page, inner),) = [dict(each).values() for each in hooks.hook.pages()]
+    running.manager.handle_file_change(packages.write("shop_tea.py", PAGES.format(word="two")))
+    assert (page(), inner()) == ("two" if live else "one", "one")
+    running.manager.handle_file_change(packages.write("shop_tea.py", PAGES.format(word="no") + "1 / 0"))
+    assert (page(), inner()) == ("two" if live else "one", "one")
+
+
+def test_a_package_specifies_hooks_for_others(packages: Packages, request: pytest.FixtureRequest) -> None:
+    """It does so while it loads; the specification of the new version takes the place of the old one."""
+    packages.write("shop_program.py", "import pluggy\n\nhooks = pluggy.PluginManager('shop')\n")
+    packages.write("shop_tea/hookspecs.py", HEAD.replace("impl", "spec") + EXTRA)
+    add = "from shop_program import hooks\nfrom shop_tea import hookspecs\n\nhooks.add_hookspecs(hookspecs)\n"
+    packages.write("shop_tea/__init__.py", add + LABEL.format(word="{hooks.hook.extra(leaf=1)}"))
+    packages.write("shop_milk.py", HEAD + "@hookimpl\ndef extra(leaf):\n    return f'milk {leaf}'\n")
+    packages.install("shop-milk", "[shop]\nmilk = shop_milk\n")
+    hooks = importlib.import_module("shop_program").hooks
+    hooks.add_hookspecs(Hooks)
+    hooks.load_setuptools_entrypoints("shop")
+    running = Running(packages.config())
+    serve_hooks(hooks, running.host)
+    request.addfinalizer(running.manager.stop)
+    running.manager.start()
+    assert labels(hooks) == ["['milk 1'] Ada"]
+    specs = packages.folder / "shop_tea/hookspecs.py"
+    specs.write_text(specs.read_text().replace("(leaf)", "(leaf, size=1)"))
+    running.manager.handle_file_change(specs)
+    assert (running.status("shop_tea").state, labels(hooks)) == (PluginState.OK, ["['milk 1'] Ada"])
+    assert hooks.hook.extra.spec.argnames == ("leaf",)
+    assert running.wait_for(lambda: running.status("shop_tea").memory == "freed")
+    with pytest.raises(ValueError, match="already registered"):
+        hooks.add_hookspecs(Hooks)
+
+
+FIXTURES = """
+import pytest
+
+
+@pytest.fixture
+def leaf():
+    return '{word}'
+
+
+@pytest.fixture(name="tea")
+def make_tea(leaf):
+    yield f"tea of {{leaf}}"
+
+
+def brew():
+    return '{word}'
+
+
+pot = pytest.fixture(scope="module")(brew)
+"""
+TESTS = """
+import shop_host
+
+
+def test_first(tea, pot):
+    assert (tea, pot) == ("tea of one", "one")
+
+
+def test_save(request):
+    shop_host.save("two")
+    assert request.getfixturevalue("tea") == "tea of two"
+
+
+def test_next(tea):
+    assert tea == "tea of two"
+"""
+
+
+def test_a_package_brings_fixtures_of_pytest(
+    packages: Packages, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Fixtures need no hook implementation beside them; the next test uses the new ones."""
+    packages.write("shop_tea.py", FIXTURES.format(word="one"))
+    tests = packages.workspace.plugins.parent / "test_shop.py"
+    tests.write_text(TESTS)
+    running = run(packages.config())
+    host = ModuleType("shop_host")
+
+    def save(word: str) -> None:
+        running.manager.handle_file_change(packages.write("shop_tea.py", FIXTURES.format(word=word)))
+
+    def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+        serve_hooks(pluginmanager, running.host)
+
+    vars(host).update(save=save, pytest_addoption=pytest_addoption)
+    monkeypatch.setitem(sys.modules, "shop_host", host)
+    monkeypatch.chdir(tmp_path)
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:xdist", str(tests)]
+    assert pytest.main(options, plugins=[host]) == 0
+    assert running.status("shop_tea").state is PluginState.OK
+    assert running.host.call("leaf (fixture)") == ["two"]

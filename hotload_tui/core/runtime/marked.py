@@ -1,16 +1,16 @@
 """Hook implementations that are marked for pluggy, as handlers; their plugin needs no ``register``.
 
-A mark is an attribute of the function, ``<project>_impl``, which a ``pluggy.HookimplMarker`` sets. Nothing
-here needs pluggy.
+A mark is an attribute of the function, ``<project>_impl``, which a ``pluggy.HookimplMarker`` sets. Fixtures
+of pytest count, too. Nothing here needs pluggy or pytest.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.hooks.point import signature_of
@@ -53,18 +53,42 @@ def register_marked(ctx: PluginContext, plugin: object, project: str) -> None:
 
 
 def is_marked(plugin: object) -> bool:
-    """Return whether a function of a module or an object is marked for any project, or is ``pytest_…``."""
-    return bool(_projects(_names_in(plugin)))
+    """Return whether a module or an object has a function that is marked for any project, or is ``pytest_…``.
+
+    So does a fixture of pytest.
+    """
+    names = _names_in(plugin)
+    return bool(_projects(names)) or any(True for _ in _fixtures_of(names))
 
 
 def register_all_marked(ctx: PluginContext, plugin: object, point: EntryPoint | None = None) -> None:
     """Register every function of a module or an object that is marked for any project, or is ``pytest_…``.
 
-    ``point`` is the entry point that names the module or object, if there is one.
+    Fixtures of pytest are handlers at the hook point ``<name> (fixture)``. ``point`` is the entry point that
+    names the module or object, if there is one.
     """
     names = _names_in(plugin)
     for project in _projects(names):
         _register(ctx, names, project, point)
+    for name, fixture in _fixtures_of(names):
+        ctx.hook(
+            f"{name} (fixture)", Marked(fixture.function, name, _PYTEST, {**USUAL}, point, fixture=fixture)
+        )
+
+
+class Fixture(NamedTuple):
+    """A fixture of pytest, from version 8.4 on."""
+
+    function: MarkedFunction
+    decorate: Callable[[object], object]
+    """Makes such a fixture of another function."""
+
+
+def _fixtures_of(plugin: object) -> Iterator[tuple[str, Fixture]]:
+    for name, each in plugin.items() if isinstance(plugin, Mapping) else ():
+        kind = type(each)
+        if (kind.__module__, kind.__name__) == ("_pytest.fixtures", "FixtureFunctionDefinition"):
+            yield name, Fixture(each._fixture_function, each._fixture_function_marker)  # noqa: SLF001
 
 
 def _names_in(plugin: object) -> object:
@@ -128,6 +152,8 @@ class Marked:
         project: str,
         options: dict[str, object],
         point: EntryPoint | None = None,
+        *,
+        fixture: Fixture | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -136,6 +162,7 @@ class Marked:
         self.options = options
         self.point = point
         """The entry point whose name is that of the plugin for pluggy; ``None``: the hot plugin's name is."""
+        self.fixture = fixture
         self.hook = str(options["specname"] or attribute)
         self.is_wrapper = any(options[each] for each in _WRAPPERS)
         parameters = signature_of(function).parameters.values()
