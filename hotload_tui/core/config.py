@@ -94,7 +94,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     entry_points: tuple[str, ...] = ()
     """Groups of entry points: every package on the import path with one in these groups is a plugin, too."""
     shared: tuple[str, ...] = ()
-    """Python files and packages of the program that plugins import, and that reload with these plugins."""
+    """Python files and packages that plugins import, and that reload with these plugins.
+
+    They are paths, or names of packages on the import path.
+    """
     load_timeout: float = 10.0
     """Seconds that executing a plugin's modules and its ``register`` may take together."""
     drain_timeout: float = 5.0
@@ -152,7 +155,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             of_package = points.setdefault(each.package, {})
             point = EntryPoint(each.name, each.module, file, each.object)
             of_package.setdefault((each.module, each.object), point)
-        shared = {on_path.name_of(place): os.path.abspath(place) for place in self.shared}  # noqa: PTH100
+        shared = {on_path.name_of(place): on_path.shared_place(place) for place in self.shared}
         return Layout(
             self.entry,
             self.register,

@@ -33,6 +33,13 @@ def locate(name: str) -> str:
     return str(Path(sysconfig.get_paths()["purelib"], name))
 
 
+def shared_place(written: str) -> str:
+    """Return the path of a shared module; if nothing is there, that of the package of that name, if any."""
+    path = os.path.abspath(written)  # noqa: PTH100 - as text, with its links
+    found = "" if os.path.lexists(path) else locate(name_of(written))
+    return found if os.path.lexists(found) else path
+
+
 class Point(NamedTuple):
     """An entry point of an installed package."""
 

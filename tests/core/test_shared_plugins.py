@@ -158,3 +158,22 @@ def test_what_a_shared_module_cannot_be(project: Workspace, run: Run) -> None:
     assert running.status("seller").state is PluginState.WAIT
     with pytest.raises(RefusedError, match=r"enabled = false under \[plugins\.lib\]"):
         running.manager.disable("lib")
+
+
+def test_an_installed_package_is_shared_by_its_name(
+    project: Workspace, run: Run, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there is no such file or folder beside the configuration, the import path counts."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.syspath_prepend(elsewhere)
+    (project.root / "prices.py").rename(elsewhere / "prices.py")
+    (project.root / "hotload.toml").write_text('shared = ["prices", "lib", "gone"]\nenable_watch = false\n')
+    running = run(load_config(project.root / "hotload.toml"))
+    assert running.status("prices").path == str(elsewhere / "prices.py")
+    assert running.status("lib").path == str(project.root / "lib")
+    message = running.fault("gone").message
+    assert message.startswith(f"no file or folder {project.root / 'gone'}: create it")
+    assert sold(running) == "EUR 10%"
+    (elsewhere / "prices.py").write_text(PRICES.format(word="USD"))
+    running.manager.handle_file_change(elsewhere / "prices.py")
+    assert sold(running) == "USD 10%"
