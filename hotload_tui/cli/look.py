@@ -60,7 +60,8 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
             output.narrate(f"{plugin.name}: {report.brief(fault, plugin.generation)}")
             if fault.call:
                 output.narrate(f"  called as {fault.call}")
-            for note in fault.notes if fault.missing_module or is_claimed_twice(fault) else ():
+            lacks = fault.missing_module or fault.missing_program
+            for note in fault.notes if lacks or is_claimed_twice(fault) else ():
                 output.narrate(f"  note: {note}")
         for remark in report.remarks(plugin):
             output.narrate(f"{plugin.name}: {remark}")

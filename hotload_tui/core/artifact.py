@@ -1,10 +1,10 @@
 """The file format under ``compiled/``: one verified file with everything that a load needs.
 
 An artifact is a stored (uncompressed) zip, which ``unzip -l`` lists. It contains ``source/<path>`` for every
-file of the plugin, ``code/<path>c`` for the compiled code of each Python file, and ``manifest.json`` as the
-last entry. The zip comment holds the offset, size and SHA-256 of the manifest; the manifest holds those of
-each member. A member is verified when it is read, and always before it is unmarshalled, because the
-interpreter does not check marshalled bytes.
+file of the plugin, ``code/<path>c`` for the compiled code of each Python file, ``native/<path>`` for each
+native module that the build has made, and ``manifest.json`` as the last entry. The zip comment holds the
+offset, size and SHA-256 of the manifest; the manifest holds those of each member. A member is verified when
+it is read, and always before it is unmarshalled, because the interpreter does not check marshalled bytes.
 """
 
 from __future__ import annotations
@@ -58,6 +58,17 @@ class Member(Struct, frozen=True):
     """What the compiler and the checks of the source warn about in this file."""
 
 
+class NativeMember(Member, frozen=True):
+    """A native module inside an artifact that was built from files of the plugin."""
+
+    source: str = ""
+    """The path of the source."""
+    inputs: str = ""
+    """SHA-256 over everything from which it was built, except the tools."""
+    tools: str = ""
+    """The versions of the tools that built it."""
+
+
 class Manifest(Struct, frozen=True):
     """The table of contents of an artifact."""
 
@@ -73,6 +84,19 @@ class Manifest(Struct, frozen=True):
     """The value of ``RELOAD`` in ``plugin.py``; empty if there is none."""
     entry: PluginEntry = PLUGIN_ENTRY
     """What runs at a load."""
+    natives: tuple[NativeMember, ...] = ()
+    """The native modules that the build has made; they are no files of the plugin."""
+
+
+class NativeModule(Struct, frozen=True):
+    """A native module that was built from files of the plugin, as the input for an artifact."""
+
+    path: str
+    content: bytes
+    source: str
+    inputs: str
+    tools: str
+    warnings: tuple[str, ...] = ()
 
 
 class Entry(Struct, frozen=True):
@@ -168,12 +192,22 @@ class Artifact:
             self.manifest = self._read_manifest()
         except OSError as error:
             raise ArtifactError(f"{near(path)} cannot be read: {error.strerror}") from error
-        self.members: Mapping[str, Member] = {member.path: member for member in self.manifest.members}
+        # A native module that was built counts instead of one of the same name in the plugin.
+        members = (*self.manifest.members, *self.manifest.natives)
+        self.members: Mapping[str, Member] = {member.path: member for member in members}
 
     def source(self, path: str) -> bytes:
         """Return the file ``path`` of the plugin as it was compiled; raises ``KeyError`` if it is missing."""
         member = self.members[path]
         return self._verified(member.offset, member.size, member.sha256, path)
+
+    def native(self, source: str) -> NativeModule | None:
+        """Return the native module that was built from the file ``source``; ``None`` if there is none."""
+        for each in self.manifest.natives:
+            if each.source == source:
+                content = self.source(each.path)
+                return NativeModule(each.path, content, source, each.inputs, each.tools, each.warnings)
+        return None
 
     def code(self, path: str) -> bytes:
         """Return the marshalled code of the Python file ``path``; raises ``KeyError`` if it has none."""
@@ -205,7 +239,7 @@ class Artifact:
             return True
         if not self._sources:
             self._sources = b"\0".join(
-                self._bytes[member.offset : member.offset + member.size] for member in self.manifest.members
+                self._bytes[member.offset : member.offset + member.size] for member in self.members.values()
             )
         return any(map(self._sources.__contains__, _encoded(words)))
 
@@ -292,6 +326,7 @@ def write_artifact(
     requires: tuple[str, ...] = (),
     reload: str = "",
     entry: PluginEntry = PLUGIN_ENTRY,
+    natives: Iterable[NativeModule] = (),
 ) -> tuple[Path, int]:
     """Publish an artifact in ``folder`` and return its path and size in bytes.
 
@@ -310,8 +345,9 @@ def write_artifact(
         nonlocal size
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             members = tuple(_add(archive, file, entry) for entry in entries)
+            built = tuple(_add_native(archive, file, native) for native in natives)
             manifest = msgspec.json.encode(
-                Manifest(FORMAT, MAGIC, plugin, digest, description, members, requires, reload, entry)
+                Manifest(FORMAT, MAGIC, plugin, digest, description, members, requires, reload, entry, built)
             )
             offset = _store(archive, file, "manifest.json", manifest)
             archive.comment = (
@@ -356,6 +392,20 @@ def _add(archive: zipfile.ZipFile, buffer: BinaryIO, entry: Entry) -> Member:
         code_size=len(entry.code),
         code_sha256=hashlib.sha256(entry.code).hexdigest(),
         warnings=entry.warnings,
+    )
+
+
+def _add_native(archive: zipfile.ZipFile, buffer: BinaryIO, native: NativeModule) -> NativeMember:
+    offset = _store(archive, buffer, f"native/{native.path}", native.content)
+    return NativeMember(
+        native.path,
+        hashlib.sha256(native.content).hexdigest(),
+        offset,
+        len(native.content),
+        warnings=native.warnings,
+        source=native.source,
+        inputs=native.inputs,
+        tools=native.tools,
     )
 
 

@@ -40,7 +40,9 @@ PARSED: Final = 256 << 10
 
 _PATIENCE = 60.0  # seconds
 _HEAD_SIZE: Final = 64 << 10  # characters of a file in which its docstring is looked for
-_PYTHON = re.compile(r"(python|pypy)[\d.]*(\.exe)?")
+PYTHON: Final = re.compile(r"(python|pypy)[\d.]*(\.exe)?")
+"""The names of interpreters: a program that embeds Python has another name, and must not be started again."""
+
 _SCRIPT = """
 import importlib.util, marshal, os, sys, warnings
 name, label, optimize, function = sys.argv[1:]
@@ -90,7 +92,7 @@ def compiled_outside(file: SourceFile, file_name: str, function: str) -> Compile
     Return ``None`` if no process can do it; the caller then compiles the file in this process.
     """
     # In a program that embeds Python, ``sys.executable`` is that program, which must not be started again.
-    if not _PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # noqa: PTH119 - only a name
+    if not PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # noqa: PTH119 - only a name
         return None
     arguments = [file_name, f"<{file.path}>", str(sys.flags.optimize), function]
     command = [sys.executable, "-I", "-S", "-c", _SCRIPT, *arguments]

@@ -35,6 +35,7 @@ from hotload_tui.core.compiled import (
 from hotload_tui.core.errors import ArtifactError, CompileError, near
 from hotload_tui.core.events import Step
 from hotload_tui.core.model import StepObserver, nobody
+from hotload_tui.core.native_build import NativeBuilder, mismatch, obstacles
 from hotload_tui.core.primitives import perf_counter, time_ns
 from hotload_tui.core.source import Source, SourceFile, SourceRule, digest_of, read_source
 
@@ -46,7 +47,7 @@ class Build(Struct, frozen=True):
 
     artifact: Artifact
     compiled: int
-    """Python files compiled now; if this and ``reused`` are 0, the artifact existed already."""
+    """Python files and native modules compiled now; if this and ``reused`` are 0, the artifact existed."""
     reused: int
     size: int
     """Number of bytes written."""
@@ -63,12 +64,14 @@ class Preview(Struct, frozen=True):
     """What compiling a source would do."""
 
     compiled: tuple[str, ...]
-    """Paths of the Python files that would be compiled; if empty and ``reused`` is 0, the artifact exists."""
+    """Paths of the files that would be compiled; if empty and ``reused`` is 0, the artifact exists."""
     reused: int
     requires: tuple[str, ...]
     reload: str
     """The value of ``RELOAD`` in ``plugin.py``; empty if there is none."""
     warnings: tuple[str, ...]
+    lacks: tuple[str, ...] = ()
+    """Why native modules cannot be built here."""
 
 
 class Compiler:
@@ -96,6 +99,7 @@ class Compiler:
         self._rule = rule or SourceRule()
         self._module_path = module_path
         self._max_file_size = max_file_size
+        self._natives = NativeBuilder()
         self._newest: dict[str, Path] = {}  # by plugin: the artifact written last, found without a search
 
     def compile(self, path: Path, source: Source | None = None, *, fresh: bool = False) -> Build:
@@ -105,7 +109,8 @@ class Compiler:
 
         Raises:
             DiscoverError: the directory cannot be read as a plugin.
-            CompileError: a file does not compile, or the entry cannot define ``register``.
+            CompileError: a file does not compile, or what compiles it is missing; or the entry cannot define
+                ``register``.
             ArtifactError: ``compiled_dir`` cannot be written.
 
         """
@@ -115,10 +120,12 @@ class Compiler:
         if there is not None:
             return Build(there, 0, 0, 0, perf_counter() - started, _warnings_of(there))
         self._check_sizes(source)
-        earlier = None if fresh else self._earlier(source)
+        earlier = self._earlier(source)
         with self._step_observer("compile", source.name, source.digest):
-            entries, changed = _entries(source, earlier)
+            entries, changed = _entries(source, None if fresh else earlier)
             about = _about(source)
+            building = perf_counter()
+            natives = self._natives.build(source, earlier, fresh=fresh)
         writing = perf_counter()
         with locked(self.folder, is_shared=True):  # no process removes the artifact before it is open
             written, size = write_artifact(
@@ -130,19 +137,21 @@ class Compiler:
                 requires=about.requires,
                 reload=about.reload,
                 entry=source.entry,
+                natives=natives.modules,
             )
             artifact = Artifact(written, self._plugins)
         self._newest[source.name] = written
         written_at = perf_counter()
-        count = len(changed)
-        reused = sum(1 for entry in entries if entry.code) - count
+        count = len(changed) + len(natives.built)
+        reused = sum(1 for entry in entries if entry.code) + len(natives.modules) - count
         # Not stored in the artifact: these warnings depend on the installed packages, not on the source.
         missing = tuple(each.describe() for each in unresolved_imports(source, self._module_path))
         seconds = perf_counter() - started
         warnings = _warnings_of(artifact) + missing
         steps = (
             Step("read", source.seconds),
-            Step("compile", writing - started),
+            Step("compile", building - started),
+            *((Step("native", writing - building),) if natives.modules else ()),
             Step("write", written_at - writing),
         )
         return Build(artifact, count, reused, size, seconds, warnings, steps, rejected)
@@ -158,9 +167,12 @@ class Compiler:
         with self._step_observer("compile", source.name, source.digest):
             entries, changed = _entries(source, earlier)
             about = _about(source)
+        natives = self._natives.pending(source, earlier)
         reused = sum(1 for entry in entries if entry.code) - len(changed)
         said = tuple(text for entry in entries for text in entry.warnings)
-        return Preview(changed, reused, about.requires, about.reload, said)
+        compiled = (*changed, *(unit.source for unit in natives))
+        lacks = tuple(obstacles(source, natives))
+        return Preview(compiled, reused, about.requires, about.reload, said, lacks)
 
     def needs_recompile(self, path: Path, last_digest: str) -> bool:
         """Return whether the plugin at ``path`` differs from ``last_digest``; raises ``DiscoverError``."""
@@ -187,7 +199,7 @@ class Compiler:
             return None
         manifest = artifact.manifest
         found = digest_of(((each.path, each.sha256) for each in manifest.members), manifest.entry)
-        return artifact if found == digest else None
+        return artifact if found == digest and not mismatch(artifact) else None
 
     def path(self, plugin: str, digest: str) -> Path:
         """Return the path of the artifact of ``plugin`` at ``digest``, which need not exist."""
@@ -253,6 +265,8 @@ class Compiler:
             if foreign:
                 return None, f"{near(path)} is the artifact of {foreign}"
             _verify(artifact)
+            if other := mismatch(artifact):
+                return None, f"{near(path)} {other}"
         except ArtifactError as error:
             return None, str(error) if os.path.lexists(path) else ""
         return artifact, ""
@@ -279,6 +293,8 @@ def _verify(artifact: Artifact) -> None:
             artifact.code(member.path)
         if member.code_size or member.size <= _SMALL:
             artifact.source(member.path)
+    for native in artifact.manifest.natives:
+        artifact.source(native.path)
 
 
 def _foreign(artifact: Artifact, source: Source) -> str:
@@ -337,4 +353,5 @@ def _about(source: Source) -> _About:
 
 
 def _warnings_of(artifact: Artifact) -> tuple[str, ...]:
-    return tuple(text for member in artifact.manifest.members for text in member.warnings)
+    members = (*artifact.manifest.members, *artifact.manifest.natives)
+    return tuple(text for member in members for text in member.warnings)

@@ -115,12 +115,27 @@ class ProtocolError(HotloadError):
 class PluginError(HotloadError):
     """A plugin failed at a step; ``plugin`` is its name."""
 
-    def __init__(self, plugin: str, message: str, *, file: str = "", line: int = 0) -> None:
-        """Keep the message, and for the fault the place (``file``, ``line``; 0: unknown)."""
+    def __init__(
+        self,
+        plugin: str,
+        message: str,
+        *,
+        file: str = "",
+        line: int = 0,
+        columns: tuple[int, int] = (-1, -1),
+        program: str = "",
+    ) -> None:
+        """Keep the message, and for the fault the place (``file``, ``line``; 0: unknown).
+
+        ``columns``: the first column, from 0, and the one after the last; -1: unknown. ``program``: what
+        must be installed.
+        """
         super().__init__(message)
         self.plugin = plugin
         self.file = file
         self.line = line
+        self.columns = columns
+        self.program = program
 
 
 class DiscoverError(PluginError):

@@ -98,16 +98,16 @@ class PluginCompiled(PluginEvent, frozen=True, tag=True):
 
     digest: str
     compiled: int
-    """Number of Python files that were compiled now."""
+    """Number of Python files and native modules that were compiled now."""
     reused: int
-    """Number of Python files whose code was reused from an earlier artifact."""
+    """Number of those whose code was reused from an earlier artifact."""
     size: int
     """Size of the artifact in bytes."""
     seconds: float
     warnings: tuple[str, ...] = ()
     """Warnings from the compiler and from the checks of the source, with the file and, if known, the line."""
     steps: tuple[Step, ...] = ()
-    """Duration of each step: read, compile, write."""
+    """Duration of each step: read, compile, native (only with native modules), write."""
 
     def describe(self) -> str:  # noqa: D102 - as Event
         files = f"{self.compiled} compiled, {self.reused} reused, {self.size:,} bytes"

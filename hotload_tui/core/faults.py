@@ -64,6 +64,7 @@ _BRACKETS: Final = {list: "[]", tuple: "()", set: "{}", frozenset: "{}"}
 # distributions only, and a missing module has none.
 _DISTRIBUTIONS: Final = (
     "Crypto=pycryptodome MySQLdb=mysqlclient OpenSSL=pyOpenSSL PIL=Pillow attr=attrs bs4=beautifulsoup4"
+    " Cython=hotload-tui[cython]"
     " cairo=pycairo cv2=opencv-python dateutil=python-dateutil discord=discord.py dns=dnspython"
     " docx=python-docx dotenv=python-dotenv fitz=PyMuPDF git=GitPython gi=PyGObject jose=python-jose"
     " jwt=PyJWT ldap=python-ldap magic=python-magic mpl_toolkits=matplotlib nacl=PyNaCl"
@@ -215,7 +216,7 @@ def install_advice(module: str) -> str:
     if installed_spec("pip") is None:  # as in an environment that uv made
         command = f"uv pip install --python {python}"
     if known:
-        return f"install {known[1]}, which provides '{module}': {command} {known[1]}"
+        return f"install {known[1]}, which provides '{module}': {command} {shlex.quote(known[1])}"
     return f"install the package that provides '{module}', perhaps with: {command} {module}"
 
 
@@ -619,6 +620,7 @@ class _Describer:
             relation=relation,
             missing_module=missing_module(error),
             module=self._printed_module(type(error)),
+            missing_program=error.program if _is_a(error, PluginError) else "",
         )
 
     def _printed_module(self, kind: type) -> str:
@@ -708,7 +710,12 @@ class _Describer:
     def _place_of(self, error: BaseException) -> Frame | None:
         """Return the place that an exception names itself, to which no traceback leads."""
         if _is_a(error, PluginError):
-            return self._bare(error.file, error.line, "") if error.file else None
+            if not error.file:
+                return None
+            frame, (column, end) = self._bare(error.file, error.line, ""), error.columns
+            return (
+                replace(frame, end_line=error.line, column=column, end_column=end) if column >= 0 else frame
+            )
         file, text = (_field(error, SyntaxError, name) for name in ("filename", "text"))
         if type(file) is not str or not file:
             return None

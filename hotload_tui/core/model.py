@@ -137,6 +137,8 @@ class Fault(Struct, frozen=True):
     """Short representations of the call's arguments, those by name as ``name=value``; secrets are masked."""
     module: str = ""
     """Module of the class; empty for a built-in class and for a class of a plugin or of hotload."""
+    missing_program: str = ""
+    """The program that a build lacks; the plugin is built again once the program is on the PATH."""
 
     @property
     def printed_type(self) -> str:

@@ -1,7 +1,8 @@
 """A plugin's source: which of its files count, their bytes, and the digest over them.
 
 Every regular file under the plugin's directory counts, except files that ``is_noise`` or the patterns of
-``[watch] ignore`` match. Digest, artifact and watcher all use this rule.
+``[watch] ignore`` match, and the C file that Cython has made from a ``.pyx`` file beside it. Digest, artifact
+and watcher all use this rule.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ NOISE = r"""\..*                                              # hidden
       | .*~ | \#.*\# | 4913                               # backups and probes of vim, nano, emacs
       | .*___jb_(tmp|old)___                              # JetBrains' safe write
       | sed[A-Za-z0-9]{6}                                 # sed -i
+      | (bdist|lib|temp)\.(linux|macosx|win)[\w.]*-[\w.-]+ # what setuptools puts into build/
       | .*\.py\.[A-Za-z0-9]{6}                            # Qt's and rsync's temporary files
     """
 _NOISE = re.compile(NOISE, re.VERBOSE)
@@ -168,7 +170,7 @@ def _list(
     path: str, folder: str, rule: SourceRule, files: dict[str, FileFacts | None]
 ) -> list[tuple[str, bool]]:
     """Add the files of a folder to ``files``; return the folders in it, each with whether it is a link."""
-    folders = []
+    folders, translated = [], []
     with _scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             relative = f"{folder}/{entry.name}" if folder else entry.name
@@ -179,7 +181,16 @@ def _list(
                 folders.append((relative, entry.is_symlink()))
             else:
                 files[relative] = facts_of(entry.path)
+                if relative.endswith(_CYTHON):
+                    translated.append(relative.removesuffix(_CYTHON))
+    for stem in translated:
+        for suffix in _GENERATED:
+            files.pop(f"{stem}{suffix}", None)
     return folders
+
+
+_CYTHON: Final = ".pyx"
+_GENERATED: Final = (".c", ".cpp", ".html")  # Cython's translation, and its annotated listing
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -132,6 +132,24 @@ def test_a_native_module_for_another_python_is_refused(workspace: Workspace, run
     assert "for another Python or system" in run(workspace.config()).fault("greet").message
 
 
+@pytest.mark.parametrize("imports", ["from . import fast", "import fast", "import fast.part"])
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [("fast.c", "defines no PyInit_fast"), ("fast.rs", "is neither C nor Cython")],
+)
+def test_a_source_that_is_not_built_is_named(
+    workspace: Workspace, run: Run, imports: str, file: str, reason: str
+) -> None:
+    """The fault of an import names the source from which no module is built, and advises no installation."""
+    workspace["greet"] = f"{imports}\n\n\ndef register(ctx): ...\n"
+    workspace[f"greet/{file}"] = "int one = 1;\n"
+    fault = run(workspace.config()).fault("greet")
+    assert fault.message == f"{file} of plugin greet {reason}, so hotload builds no module from it"
+    assert fault.missing_module == ""
+    assert fault.place is not None
+    assert fault.place.line == 1
+
+
 FORKS = """
 import os, sys
 from pathlib import Path

@@ -185,9 +185,21 @@ def test_without_a_host_a_plan_names_an_old_native_module(workspace: Workspace) 
     workspace["greet"] = PLAIN
     workspace[f"greet/{native}"] = b"not loaded"
     os.utime(workspace.plugins / "greet" / native, (1, 1))
+    workspace["greet/fast.rs"] = "fn one() {}\n"
+    (plan,) = Running(workspace.config()).manager.plan().plugins
+    assert f"{native} is older than fast.rs beside it; build it again" in plan.notes
+
+
+def test_a_source_that_hotload_builds_is_not_outdated(workspace: Workspace) -> None:
+    """A plan does not ask for the build of a module that hotload itself builds again."""
+    native = f"fast{SUFFIXES[0]}"
+    workspace["greet"] = PLAIN
+    workspace[f"greet/{native}"] = b"not loaded"
+    os.utime(workspace.plugins / "greet" / native, (1, 1))
     workspace["greet/fast.pyx"] = "one = 1\n"
     (plan,) = Running(workspace.config()).manager.plan().plugins
-    assert f"{native} is older than fast.pyx beside it; build it again" in plan.notes
+    assert plan.notes == ()
+    assert plan.compiles == ("plugin.py", "fast.pyx")
 
 
 def test_a_shared_package_beside_the_plugin(workspace: Workspace, run: Starts) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic, time_ns  # a plugin can replace them
 from types import ModuleType
@@ -33,16 +33,19 @@ _MOST = 10_000  # artifacts without native modules that are remembered
 _PAUSE = 0.25  # seconds between two looks at the files: a console asks much more often
 
 
-def older_natives(root: Path, paths: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence for each native module in ``paths`` below ``root`` that is older than its source."""
+def older_natives(root: Path, paths: Iterable[str], built: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each native module in ``paths`` below ``root`` that is older than its source.
+
+    hotload itself builds the sources ``built`` again.
+    """
     for path in paths:
         if not (name := native.module_name(path)):
             continue
-        built = _stamp(root / path)
+        stamp = _stamp(root / path)
         stem = name.replace(".", "/")
         for suffix in _SOURCES:
             source = _stamp(root / f"{stem}{suffix}")
-            if built and source and built[0] < source[0]:
+            if f"{stem}{suffix}" not in built and stamp and source and stamp[0] < source[0]:
                 yield f"{path} is older than {stem}{suffix} beside it; build it again"
                 break
 
@@ -199,13 +202,14 @@ class Outdated:
             return ()
         manifest = live.generation.artifact.manifest
         natives: list[str] = []
+        built = {each.source for each in manifest.natives}
         if manifest.digest not in self._plain:
             natives = [each.path for each in manifest.members if native.module_name(each.path)]
             is_package = live.name in live.generation.entry.packages
             if not natives and not live.generation.shared and not is_package:
                 self._note_plain(manifest.digest)
         return (
-            *older_natives(live.generation.root_dir, natives),
+            *older_natives(live.generation.root_dir, natives, built),
             *_shared_from_elsewhere(live),
             *imported_before(live),
             *self.shared.used_by(live, changed),

@@ -20,6 +20,7 @@ from hotload_tui.core.manager.decide import Decision, ordered, unloaded
 from hotload_tui.core.manager.outdated import older_natives
 from hotload_tui.core.manager.staging import StagedPlugin, Stager, why_again
 from hotload_tui.core.model import FileChange, Plan, PluginPlan
+from hotload_tui.core.native_build import units_of
 from hotload_tui.core.runtime import native
 from hotload_tui.core.source import Source
 
@@ -107,7 +108,7 @@ class Planner(Stager):
             comes=comes,
             goes=goes,
             is_all_known=is_all_known,
-            obstacles=tuple(self._obstacles(source)),
+            obstacles=(*self._obstacles(source), *preview.lacks),
             notes=(*preview.warnings, *_remains(source, manifest), *shown.notes),
         )
 
@@ -117,7 +118,9 @@ class Planner(Stager):
         if live is not None:
             yield from self.engine.outdated.of(live, self._changed)
         elif one.source is not None:
-            yield from older_natives(Path(one.source.root), (file.path for file in one.source.files))
+            built = {unit.source for unit in units_of(one.source)}
+            paths = (file.path for file in one.source.files)
+            yield from older_natives(Path(one.source.root), paths, built)
 
     def _points(
         self, one: StagedPlugin, source: Source, previous: Artifact | None

@@ -185,12 +185,19 @@ class StatusStore:
 
     def lacking(self) -> dict[str, str]:
         """Return the plugins that failed because a module is missing, with the module's name."""
+        found = self._not_loaded().items()
+        return {name: fault.missing_module for name, fault in found if fault.missing_module}
+
+    def lacking_programs(self) -> dict[str, str]:
+        """Return the plugins that were not built because a program is missing, with the program's name."""
+        found = self._not_loaded().items()
+        return {name: fault.missing_program for name, fault in found if fault.missing_program}
+
+    def _not_loaded(self) -> dict[str, Fault]:
+        """Return the faults of the plugins whose newest version does not load."""
         with self._lock:
-            return {
-                name: status.fault.missing_module
-                for name, status in self._statuses.items()
-                if status.fault and status.fault.missing_module and not status.fault.is_running
-            }
+            faults = {name: status.fault for name, status in self._statuses.items()}
+        return {name: fault for name, fault in faults.items() if fault and not fault.is_running}
 
     def unwritten(self) -> list[str]:
         """Return the plugins whose newest version cannot be written at present."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from hotload_tui.core.manager.engine import CommandLock, Engine
 from hotload_tui.core.manager.pipeline import Pipeline
 from hotload_tui.core.model import PluginState, WatcherStatus
 from hotload_tui.core.module_names import installed_spec, look_again
+from hotload_tui.core.native_build import COMPILER, c_compiler
 from hotload_tui.core.watch.notifier import notifier_for
 from hotload_tui.core.watch.scanner import PluginChange
 from hotload_tui.core.watch.watcher import Watcher
@@ -41,24 +43,26 @@ _Extent: TypeAlias = tuple[int, ...]
 
 
 class Installs:
-    """Finds missing modules once their installation is complete.
+    """Finds missing modules, or programs, once their installation is complete.
 
     A half-installed module could not load, and would stay in the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, extent: Callable[[str], _Extent | None] | None = None) -> None:
+        """``extent`` returns figures that change during an installation; by default, of a module."""
+        self._extent = extent or _extent
         self._seen: dict[str, tuple[_Extent, int]] = {}  # extent of a module, and times found in a row
 
     def ready(self, lacking: Mapping[str, str]) -> list[str]:
         """Return the plugins to try again: once per module, and again each time the module has changed.
 
-        ``lacking`` contains, for each failed plugin, the name of its missing module.
+        ``lacking`` contains, for each failed plugin, the name of its missing module (or program).
         """
         before, self._seen = self._seen, {}
         if lacking:
             look_again()
         for module in set(lacking.values()):
-            extent = _extent(module)
+            extent = self._extent(module)
             if extent is not None:
                 seen, times = before.get(module, ((), 0))
                 self._seen[module] = extent, times + 1 if seen == extent else 1
@@ -82,6 +86,16 @@ def _extent(module: str) -> _Extent | None:
     except Exception:  # foreign code: an import finder; or files that vanish
         return ()
     return len(beside), len(sizes), sum(sizes)
+
+
+def _extent_of_program(program: str) -> _Extent | None:
+    """Return figures that change while a program is being installed; ``None`` if it is not on the PATH."""
+    path = c_compiler() if program == COMPILER else shutil.which(program)
+    try:
+        facts = Path(path).stat() if path else None
+    except OSError:
+        return None
+    return (facts.st_size, facts.st_mtime_ns) if facts else None
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -113,6 +127,7 @@ class Watching:
         self._lock = threading.Lock()
         self._is_paused = False
         self._installs = Installs()
+        self._programs = Installs(_extent_of_program)
         self._write_at, self._write_pause = 0.0, _FIRST_PAUSE
         self._waiting: dict[str, str] = {}  # digest of each changed plugin; empty: it has no source
 
@@ -202,10 +217,11 @@ class Watching:
         return ()
 
     def _try_failed(self) -> None:
-        """Try plugins again whose missing module is installed now, or whose artifact can be written now."""
+        """Try plugins again that lack nothing any more: a module, a program, or room for the artifact."""
         if self._is_paused:
             return
         self._try(self._installed(), "what it lacked is installed")
+        self._try(self._programs.ready(self._store.lacking_programs()), "what it lacked is installed")
         unwritten = self._store.unwritten()
         if not unwritten:
             self._write_pause = _FIRST_PAUSE

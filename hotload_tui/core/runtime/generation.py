@@ -161,7 +161,14 @@ class PrivateImport:
             target = f"{package}{name[name.find('.') :]}" if "." in name else package
             found = generation.importing(lambda: real(target, names, local_names, fromlist or (), 0))
             return found if fromlist else sys.modules[package]
-        module = real(name, names, local_names, fromlist or (), 0)
+        try:
+            module = real(name, names, local_names, fromlist or (), 0)
+        except ModuleNotFoundError as error:
+            head = name.partition(".")[0]
+            refusal = native.refusal(generation.artifact, head) if error.name == head else None
+            if refusal is None:
+                raise
+            raise refusal from None
         if generation.on_import is not None:
             generation.on_import(name)
         if name == "sys" and not generation.reads_modules(names or {}):

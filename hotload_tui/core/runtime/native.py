@@ -24,6 +24,7 @@ SUFFIXES = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 """The suffixes of the native modules that this Python can load."""
 
 _OTHERS = (".so", ".pyd", ".dylib")
+_SOURCES = (".c", ".cc", ".cpp", ".cxx", ".rs")
 _loaded: set[str] = set()
 """The source paths of all native modules that this process has loaded."""
 
@@ -46,17 +47,22 @@ def foreign(paths: Iterable[str]) -> list[str]:
 
 
 def refusal(artifact: Artifact, module: str) -> ImportError | None:
-    """Return the error for a module built for another Python or system; ``None`` for other modules."""
+    """Return the error for a module built for another Python or system, or not built; else ``None``."""
     stem = module.replace(".", "/")
-    found = [path for path in artifact.members if path.startswith(f"{stem}.") and path.endswith(_OTHERS)]
-    if not found:
+    found = [path for path in artifact.members if path.startswith(f"{stem}.")]
+    other = next((path for path in found if path.endswith(_OTHERS)), "")
+    source = next((path for path in found if path.endswith(_SOURCES)), "")
+    if not other and not source:
         return None
-    # Not ModuleNotFoundError: `from . import x` would ignore it and hide the reason.
-    return ImportError(
-        f"{found[0]} of plugin {artifact.manifest.plugin} is a native module for another Python or system; "
-        f"this one loads files that end in {SUFFIXES[0]}",
-        name=module,
+    reason = (
+        f"is a native module for another Python or system; this one loads files that end in {SUFFIXES[0]}"
     )
+    if not other:
+        is_c = source.endswith(".c")
+        what = f"defines no PyInit_{module.rpartition('.')[2]}" if is_c else "is neither C nor Cython"
+        reason = f"{what}, so hotload builds no module from it"
+    # Not ModuleNotFoundError: `from . import x` would ignore it and hide the reason.
+    return ImportError(f"{other or source} of plugin {artifact.manifest.plugin} {reason}", name=module)
 
 
 class NativeLoader(importlib.abc.Loader):

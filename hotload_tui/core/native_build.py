@@ -1,0 +1,493 @@
+"""Native modules that hotload builds from a plugin's sources: C extensions of CPython, and Cython modules.
+
+``x.pyx``, and ``x.c`` that defines ``PyInit_x``, are the sources of the module ``x``. setuptools and Cython
+build each module in a process of its own, in a scratch folder that contains only the files whose SHA-256 the
+module is known by. So machine code is never older than its source: a file that does not count is not found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import posixpath
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from hotload_tui.core.artifact import Artifact, NativeModule
+from hotload_tui.core.checks import PYTHON
+from hotload_tui.core.errors import CompileError
+from hotload_tui.core.faults import install_advice
+from hotload_tui.core.module_names import installed_spec
+from hotload_tui.core.native_worker import Job
+from hotload_tui.core.primitives import monotonic
+from hotload_tui.core.source import FileFacts, Source, SourceFile, decoded
+
+COMPILER: Final = "gcc"
+"""The C compiler that a fault names if there is none; any other works, too."""
+
+_SUFFIX: Final = EXTENSION_SUFFIXES[0]
+_SOURCES: Final = (".c", ".pyx")
+_HEADERS: Final = (".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".def", ".pxd", ".pxi")
+_COMPILERS: Final = ("cc", COMPILER, "clang")
+_SETTINGS: Final = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED", "ARCHFLAGS")
+_WORKER: Final = Path(__file__).with_name("native_worker.py")
+_PATIENCE: Final = 300.0  # seconds for all native modules of one plugin
+_SAME_TIME: Final = 500_000_000  # ns: files that one copy or installation wrote
+_NOTES: Final = 20  # messages of the compiler beside the first error
+
+
+class Unit(Struct, frozen=True):
+    """One native module that hotload builds; paths are relative to the plugin's directory."""
+
+    source: str
+    module: str
+    """Its dotted name."""
+    files: tuple[str, ...]
+    """All files that the build can read."""
+    inputs: str
+    """SHA-256 over these files, the kind of module and the version of Python."""
+
+    @property
+    def is_cython(self) -> bool:
+        """Whether Cython translates the source to C first."""
+        return self.source.endswith(".pyx")
+
+    @property
+    def stem(self) -> str:
+        """The path of the module's file without its suffix."""
+        return self.module.replace(".", "/")
+
+
+class Natives(NamedTuple):
+    """The native modules of a new artifact."""
+
+    modules: tuple[NativeModule, ...]
+    built: tuple[str, ...]
+    """The sources of those that were built now."""
+
+
+def units(hashes: Mapping[str, str], read: Callable[[str], bytes]) -> Iterator[Unit]:
+    """Yield the native modules to build from a plugin's files.
+
+    ``hashes`` contains the SHA-256 of each file, and ``read`` returns the content of one.
+    """
+    for path in hashes:
+        stem, dot, suffix = path.rpartition(".")
+        if f"{dot}{suffix}" not in _SOURCES or not all(part.isidentifier() for part in stem.split("/")):
+            continue
+        name = stem.rpartition("/")[2]
+        if suffix == "c" and not re.search(rb"\bPyInit_%b\b" % name.encode(), read(path)):
+            continue
+        files = tuple(sorted(_reachable(path, hashes, read)))
+        facts = [path, sys.implementation.cache_tag, _SUFFIX, *((each, hashes[each]) for each in files)]
+        inputs = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        yield Unit(path, stem.replace("/", "."), files, inputs)
+
+
+def _reachable(source: str, hashes: Mapping[str, str], read: Callable[[str], bytes]) -> set[str]:
+    """Return the source, all headers, and the files whose names occur in one of these."""
+    found = {source, *(path for path in hashes if path.endswith(_HEADERS))}
+    others = [path for path in hashes if path not in found and not path.endswith(".py")]
+    pending = sorted(found)
+    while pending and others:
+        text = read(pending.pop())
+        named = [path for path in others if path.rpartition("/")[2].encode() in text]
+        others = [path for path in others if path not in named]
+        found.update(named)
+        pending += named
+    return found
+
+
+def units_of(source: Source) -> list[Unit]:
+    """Return the native modules to build from a source."""
+    if not any(file.path.endswith(_SOURCES) for file in source.files):
+        return []
+    files = {file.path: file for file in source.files}
+    hashes = {file.path: file.sha256 for file in source.files}
+    return [*units(hashes, lambda path: _content(source.name, files[path]))]
+
+
+def _content(plugin: str, file: SourceFile) -> bytes:
+    """Return the bytes of a file; raises ``CompileError`` if a large one has changed since it was read."""
+    if not file.place:
+        return file.content
+    with contextlib.suppress(OSError):
+        content = Path(file.place).read_bytes()
+        if hashlib.sha256(content).hexdigest() == file.sha256:
+            return content
+    raise CompileError(plugin, f"{file.path} changed while its plugin was built", file=file.place)
+
+
+def mismatch(artifact: Artifact) -> str:
+    """Return why the native modules in an artifact are not those of its source; empty if they are.
+
+    Without a compiler, another version of it does not count: an artifact can move to a machine without one.
+    """
+    hashes = {member.path: member.sha256 for member in artifact.manifest.members}
+    if not any(path.endswith(_SOURCES) for path in hashes):
+        return ""
+    made = {each.source: each for each in artifact.manifest.natives}
+    for unit in units(hashes, artifact.source):
+        native = made.get(unit.source)
+        if native is None:
+            if not _prebuilt(unit, hashes):
+                return f"has no native module for {unit.source}"
+            continue
+        tools = tools_for(unit)
+        if native.inputs != unit.inputs or (tools and native.tools != tools):
+            return f"has a native module for {unit.source} that other tools have built ({native.tools})"
+    return ""
+
+
+def _prebuilt(unit: Unit, paths: Iterable[str]) -> str:
+    """Return the native module for this Python that is beside the source in the plugin; empty if none is."""
+    return next(
+        (f"{unit.stem}{suffix}" for suffix in EXTENSION_SUFFIXES if f"{unit.stem}{suffix}" in paths), ""
+    )
+
+
+# ---- what a build needs
+
+
+def c_compiler() -> str:
+    """Return the path of the C compiler; empty if there is none."""
+    named = (os.environ.get("CC"), sysconfig.get_config_var("CC"))
+    names = [shlex.split(str(name))[0] for name in named if name]
+    return next(filter(None, map(shutil.which, (*names, *_COMPILERS))), "")
+
+
+def tools_for(unit: Unit) -> str:
+    """Return the versions of everything that a build uses, as one line; empty if something is missing."""
+    if _missing(unit):
+        return ""
+    packages = [f"{name} {_version(name)}" for name in _packages(unit)]
+    environment = [f"{name}={os.environ[name]}" for name in _SETTINGS if name in os.environ]
+    python = sys.version.partition(" ")[0]
+    return ", ".join((_compiler_version(), *packages, f"Python {python}", *environment))
+
+
+def _packages(unit: Unit) -> tuple[str, ...]:
+    return ("Cython", "setuptools") if unit.is_cython else ("setuptools",)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "?"
+
+
+def _compiler_version() -> str:
+    path = c_compiler()
+    if not path:
+        return "MSVC"
+    facts = os.stat(path)  # noqa: PTH116 - only to see a change
+    return _version_text(path, facts.st_mtime_ns, facts.st_size)
+
+
+@functools.lru_cache
+def _version_text(path: str, *_facts: int) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - the compiler that setuptools runs
+            [path, "--version"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return path
+    return (done.stdout or done.stderr).partition("\n")[0].strip() or path
+
+
+def _missing(unit: Unit) -> str:
+    """Return the package or the program that a build lacks; empty if it lacks nothing."""
+    for package in _packages(unit):
+        if installed_spec(package) is None:
+            return package
+    return "" if c_compiler() or sys.platform == "win32" else COMPILER
+
+
+def lack(plugin: str, unit: Unit, root: str) -> CompileError | None:
+    """Return the error of a native module that cannot be built here; ``None`` if it can."""
+    missing, file = _missing(unit), str(Path(root, unit.source))
+    if not missing:
+        return None
+    if missing == COMPILER:
+        problem = f"{unit.source} needs a C compiler, and there is none on the PATH"
+        error = CompileError(plugin, f"{problem}: install {COMPILER}", file=file, program=COMPILER)
+        error.add_note(_ADVICE)
+        return error
+    what = "translated to C by Cython" if missing == "Cython" else f"built by {missing}"
+    problem = f"{unit.source} is {what}, which is not installed"
+    error = CompileError(plugin, problem, file=file)
+    error.__cause__ = ModuleNotFoundError(problem, name=missing)
+    if not c_compiler():
+        error.add_note(f"it also needs a C compiler, and there is none on the PATH: install {COMPILER}")
+    return error
+
+
+def obstacles(source: Source, pending: Iterable[Unit]) -> Iterator[str]:
+    """Yield why native modules cannot be built here, each with the command that installs what is missing."""
+    for unit in pending:
+        if error := lack(source.name, unit, source.root):
+            missing = _missing(unit)
+            yield f"{error}; {_ADVICE if missing == COMPILER else install_advice(missing)}"
+
+
+_ADVICE: Final = "for example: " + (
+    "xcode-select --install" if sys.platform == "darwin" else f"apt install {COMPILER} python3-dev"
+)
+
+
+# ---- building
+
+
+class NativeBuilder:
+    """Builds the native modules of plugins, and keeps those of a build that failed for the next one."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, NativeModule] = {}
+
+    def build(self, source: Source, known: Artifact | None, *, fresh: bool) -> Natives:
+        """Return the native modules of a source; build those that neither ``known`` nor the source contains.
+
+        ``known`` is the newest artifact of the plugin; ``fresh`` takes no module from it.
+
+        Raises:
+            CompileError: a module does not compile, or the compiler or a package is missing.
+
+        """
+        wanted = [unit for unit in units_of(source) if not _is_prebuilt(unit, source, known)]
+        if not wanted:
+            return Natives((), ())
+        found: dict[str, NativeModule] = {}
+        for unit in wanted:
+            if not fresh and (native := self._reused(unit, known)):
+                found[unit.source] = native
+        pending = [unit for unit in wanted if unit.source not in found]
+        for unit in pending:
+            if error := lack(source.name, unit, source.root):
+                raise error
+        if pending:
+            for native in _built(source, pending):
+                found[native.source] = self._made[native.inputs] = native
+        for unit in wanted:
+            self._made.pop(unit.inputs, None)
+        return Natives(tuple(found[unit.source] for unit in wanted), tuple(unit.source for unit in pending))
+
+    def pending(self, source: Source, known: Artifact | None) -> list[Unit]:
+        """Return the native modules that ``build`` would build now."""
+        wanted = (unit for unit in units_of(source) if not _is_prebuilt(unit, source, known))
+        return [unit for unit in wanted if not self._reused(unit, known)]
+
+    def _reused(self, unit: Unit, known: Artifact | None) -> NativeModule | None:
+        """Return a module that the same tools have made from the same files, or ``None``."""
+        tools = tools_for(unit)
+        made = self._made.get(unit.inputs)
+        if made is not None and made.tools == tools:
+            return made
+        native = known.native(unit.source) if known is not None else None
+        is_same = native is not None and native.inputs == unit.inputs and tools in ("", native.tools)
+        return native if is_same else None
+
+
+def _is_prebuilt(unit: Unit, source: Source, known: Artifact | None) -> bool:
+    """Return whether the plugin contains the module, built from its source as it is now.
+
+    A module that is older than a file of its source is not; nor is one that stayed while such a file changed.
+    """
+    hashes = {file.path: file.sha256 for file in source.files}
+    path = _prebuilt(unit, hashes)
+    if not path:
+        return False
+    before = {member.path: member.sha256 for member in known.manifest.members} if known is not None else {}
+    if known is not None and before.get(path) == hashes[path]:
+        is_same = all(before.get(each) == hashes[each] for each in unit.files)
+        return is_same and all(each.source != unit.source for each in known.manifest.natives)
+    newest = max(_written(source.facts.get(each)) for each in unit.files)
+    return _written(source.facts.get(path)) + _SAME_TIME >= newest
+
+
+def _written(facts: FileFacts | None) -> int:
+    return facts[3] if facts is not None else 0
+
+
+def _built(source: Source, pending: Sequence[Unit]) -> Iterator[NativeModule]:
+    """Build modules in processes of their own, one for each core at a time; yield each that is built.
+
+    Raises ``CompileError`` for the first that fails, after the others are built.
+    """
+    waiting, running = deque(pending), deque[_Process]()
+    ends_at, failed = monotonic() + _PATIENCE, None
+    with tempfile.TemporaryDirectory(prefix="hotload-build-", ignore_cleanup_errors=True) as folder:
+        try:
+            while waiting or running:
+                while waiting and len(running) < (os.cpu_count() or 1):
+                    place = Path(folder, str(len(waiting)))
+                    running.append(_Process(source, waiting.popleft(), place))
+                try:
+                    native = running[0].result(ends_at - monotonic())
+                except CompileError as error:
+                    failed = failed or error
+                else:
+                    yield native
+                running.popleft().end()
+        finally:
+            for process in running:
+                process.end()
+    if failed is not None:
+        raise failed
+
+
+class _Process:
+    """The build of one module in a process of its own."""
+
+    def __init__(self, source: Source, unit: Unit, folder: Path) -> None:
+        self._source, self._unit, self._folder = source, unit, folder
+        self._tools = tools_for(unit)
+        files = {file.path: file for file in source.files}
+        for path in unit.files:
+            target = folder / "source" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(_content(source.name, files[path]))
+        job = Job(
+            module=unit.module,
+            source=unit.source,
+            output=str(folder / "output"),
+            is_cython=unit.is_cython,
+            path=[str(place) for place in sys.path],
+        )
+        (folder / "job").write_text(json.dumps(job))
+        environment = {**os.environ, "LC_ALL": "C"}
+        if (compiler := c_compiler()) and "CC" not in os.environ:
+            environment["CC"] = compiler
+        if not PYTHON.fullmatch(os.path.basename(sys.executable or "")):  # noqa: PTH119 - only a name
+            raise self._error(f"{unit.source} cannot be built: this program embeds Python; build it yourself")
+        with (folder / "job").open() as given, (folder / "log").open("wb") as log:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - this interpreter
+                    [sys.executable, "-P", str(_WORKER)],
+                    cwd=folder / "source",
+                    env=environment,
+                    stdin=given,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                raise self._error(f"{unit.source}: no process can be started to build it: {error}") from None
+
+    def result(self, seconds: float) -> NativeModule:
+        """Wait for the end and return the module; raises ``CompileError``."""
+        unit = self._unit
+        try:
+            code = self._process.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired:
+            raise self._error(f"{unit.source}: the build took longer than {_PATIENCE:g} s") from None
+        text = (self._folder / "log").read_text(errors="replace")
+        messages = [each for each in _messages(text) if each.file in unit.files]
+        output = self._folder / "output"
+        if code != 0 or not output.is_file():
+            raise self._failure(code, messages, text)
+        said = tuple(dict.fromkeys(each.describe() for each in messages if each.level == "warning"))
+        content = output.read_bytes()
+        return NativeModule(f"{unit.stem}{_SUFFIX}", content, unit.source, unit.inputs, self._tools, said)
+
+    def end(self) -> None:
+        """End the process with all that it has started."""
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                if sys.platform == "win32":
+                    self._process.kill()
+                else:
+                    os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _failure(self, code: int, messages: Sequence[_Message], text: str) -> CompileError:
+        """Return the error of a build, at the place that the first message names."""
+        first = next((each for each in messages if each.level == "error"), None)
+        if first is None:
+            reason = f"ended by signal {-code}" if code < 0 else _gist(text)
+            error = self._error(f"{self._unit.source} does not compile: {reason}")
+            if "Python.h" in text:
+                error.add_note("the headers of Python are missing: install python3-dev, or python3-devel")
+        else:
+            error = self._error(first.place + first.text, first)
+        others = dict.fromkeys(each.describe() for each in messages if each is not first)
+        for note in [*others][:_NOTES]:
+            error.add_note(note)
+        return error
+
+    def _error(self, text: str, at: _Message | None = None) -> CompileError:
+        root, path = self._source.root, at.file if at else self._unit.source
+        if at is None:
+            return CompileError(self._source.name, text, file=str(Path(root, path)))
+        file = next(file for file in self._source.files if file.path == path)
+        lines = decoded(_content(self._source.name, file)).split("\n")
+        line = lines[at.line - 1] if 0 < at.line <= len(lines) else ""
+        word = re.compile(r"\w+|.?").match(line, max(0, at.column - 1))
+        columns = (word.start(), max(word.end(), word.start() + 1)) if word and at.column else (-1, -1)
+        return CompileError(
+            self._source.name, text, file=str(Path(root, path)), line=at.line, columns=columns
+        )
+
+
+# ---- the compiler's messages
+
+
+class _Message(NamedTuple):
+    """One message of a compiler."""
+
+    file: str
+    line: int
+    column: int
+    """From 1; 0 if unknown."""
+    level: str
+    """``error``, ``warning`` or ``note``."""
+    text: str
+
+    @property
+    def place(self) -> str:
+        column = f"{self.column}:" if self.column else ""
+        return f"{self.file}:{self.line}:{column} "
+
+    def describe(self) -> str:
+        """Return the message as ``file:line:column: level: text``."""
+        return f"{self.place}{self.level}: {self.text}"
+
+
+_OF_C: Final = re.compile(r"([^\s:][^:]*):(\d+):(?:(\d+):)? (?:fatal )?(error|warning|note): (.+)")
+_OF_CYTHON: Final = re.compile(r"(warning: )?([^\s:][^:]*\.p(?:yx|xd|xi)):(\d+):(\d+): (.+)")
+
+
+def _messages(text: str) -> Iterator[_Message]:
+    """Yield the messages in the output of a C compiler and of Cython."""
+    for line in text.splitlines():
+        if match := _OF_C.fullmatch(line):
+            file, number, column, level, said = match.groups()
+            yield _Message(posixpath.normpath(file), int(number), int(column or 0), level, said)
+        elif match := _OF_CYTHON.fullmatch(line):
+            warning, file, number, column, said = match.groups()
+            level = "warning" if warning else "error"
+            yield _Message(posixpath.normpath(file), int(number), int(column) + 1, level, said)
+
+
+def _gist(text: str) -> str:
+    """Return the line of an output that names the problem."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if "error:" in line]
+    return (named or lines[-1:] or ["the compiler says nothing"])[0]

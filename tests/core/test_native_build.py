@@ -1,0 +1,437 @@
+"""Native modules that hotload builds from the sources in a plugin's directory."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import shutil
+import site
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hotload_tui import Config, HotloadError, PluginState
+from hotload_tui.core import native_build
+from hotload_tui.core.compiler import Compiler
+from hotload_tui.core.events import PluginCompiled, PluginFailed, PluginLoaded
+from hotload_tui.core.source import read_source
+from tests.conftest import Running, Workspace
+
+Run = Callable[[Config], Running]
+
+SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
+PLUGIN = "from . import fast\n\n\ndef register(ctx):\n    ctx.hook('greet', fast.answer)\n"
+HEADER = '#define WORD "{}"\n'
+C = """\
+#include <Python.h>
+#include "word.h"
+static PyObject *answer(PyObject *self, PyObject *args) {
+	return PyUnicode_FromString(WORD);
+}
+static PyMethodDef methods[] = {{"answer", answer, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "fast", NULL, 0, methods};
+PyMODINIT_FUNC PyInit_fast(void) { return PyModuleDef_Init(&module); }
+"""
+PYX = "def answer():\n    cdef str word = 'one'\n    return word\n"
+
+
+@pytest.fixture
+def written(workspace: Workspace) -> Workspace:
+    """Return a workspace with the plugin ``greet``, whose module ``fast`` is written in C."""
+    workspace["greet"] = PLUGIN
+    workspace["greet/word.h"] = HEADER.format("one")
+    workspace["greet/fast.c"] = C
+    return workspace
+
+
+@pytest.fixture
+def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the PATH consist of one empty folder, and return this folder."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CC", raising=False)
+    return folder
+
+
+def built(running: Running) -> list[int]:
+    """Return how many files and modules each build has compiled."""
+    return [event.compiled for event in running.told(PluginCompiled, "greet")]
+
+
+@pytest.mark.terminal
+def test_a_saved_c_file_goes_live(written: Workspace, run: Run) -> None:
+    """Each save of the source, or of a header, is built and goes live once, and a revert brings it back."""
+    running = run(written.config(enable_watch=True))
+    assert running.host.call("greet") == ["one"], running.said()
+    old = running.host.handlers_of("greet")[0].call
+    written["greet/word.h"] = HEADER.format("two")
+    assert running.wait_for(lambda: running.host.call("greet") == ["two"])
+    written["greet/fast.c"] = C.replace("(WORD)", '("three")')
+    assert running.wait_for(lambda: running.host.call("greet") == ["three"])
+    written["greet/word.h"] = HEADER.format("one")
+    written["greet/fast.c"] = C
+    assert running.wait_for(lambda: running.host.call("greet") == ["one"])
+    assert old() == "one"
+    assert sorted(path.name for path in (written.plugins / "greet").iterdir()) == [
+        "fast.c",
+        "plugin.py",
+        "word.h",
+    ]
+
+
+@pytest.mark.terminal
+def test_a_saved_pyx_file_goes_live(workspace: Workspace, run: Run) -> None:
+    """A save of a Cython module is built and goes live, also in a package, and needs no declaration."""
+    workspace["greet"] = PLUGIN.replace("from . import", "from .parts import")
+    workspace["greet/parts/fast.pyx"] = PYX
+    running = run(workspace.config(enable_watch=True))
+    assert running.host.call("greet") == ["one"], running.said()
+    workspace["greet/parts/fast.pyx"] = PYX.replace("one", "two")
+    assert running.wait_for(lambda: running.host.call("greet") == ["two"])
+
+
+@pytest.mark.terminal
+def test_only_what_changed_is_built(written: Workspace, run: Run) -> None:
+    """A build takes what did not change from the previous artifact, and a repeated load builds nothing."""
+    for number in range(3):
+        written[f"greet/other{number}.c"] = C.replace("PyInit_fast", f"PyInit_other{number}")
+    running = run(written.config())
+    written["greet/other1.c"] = C.replace("PyInit_fast", "PyInit_other1").replace("WORD", '"two"')
+    running.manager.rebuild()
+    written["greet"] = f"{PLUGIN}\n"
+    running.manager.rebuild()
+    assert built(running) == [5, 1, 1]
+    assert running.manager.plan("greet").plugins[0].compiles == ()
+    running.manager.rebuild("greet", force=True)
+    assert built(running)[3:] == [5]
+
+
+@pytest.mark.terminal
+def test_another_compiler_builds_again(written: Workspace, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An artifact whose machine code another compiler, or another flag, has made is built again."""
+    running = run(written.config())
+    running.manager.stop()
+    monkeypatch.setenv("CFLAGS", "-O0")
+    again = run(written.config())
+    assert again.host.call("greet") == ["one"]
+    assert built(again) == [1]
+    assert "has a native module for fast.c that other tools have built (" in again.said()
+
+
+@pytest.mark.terminal
+@pytest.mark.parametrize(
+    ("file", "content", "mistake", "message", "place", "caret"),
+    [
+        (
+            "fast.c",
+            C,
+            C.replace("(WORD)", "(MISSING)"),
+            "fast.c:4:30: 'MISSING' undeclared (first use in this function)",
+            ("fast.c", 4),
+            "MISSING",
+        ),
+        (
+            "word.h",
+            HEADER.format("one"),
+            HEADER.format("one") + "\nint a = b;\n",
+            "word.h:3:9: 'b' undeclared here (not in a function)",
+            ("word.h", 3),
+            "b",
+        ),
+        (
+            "fast.pyx",
+            PYX,
+            PYX.replace("return word", "return words"),
+            "fast.pyx:3:12: undeclared name not builtin: words",
+            ("fast.pyx", 3),
+            "words",
+        ),
+    ],
+    ids=["C", "header", "Cython"],
+)
+def test_an_error_of_the_compiler_is_a_fault_at_its_line(  # noqa: PLR0917 - fixtures and parameters
+    written: Workspace,
+    run: Run,
+    file: str,
+    content: str,
+    mistake: str,
+    message: str,
+    place: tuple[str, int],
+    caret: str,
+) -> None:
+    """The fault shows the line with a caret, the old version stays live, and the next save fixes it."""
+    if file == "fast.pyx":
+        (written.plugins / "greet/fast.c").unlink()
+        written[f"greet/{file}"] = content
+    running = run(written.config(enable_watch=True))
+    assert running.host.call("greet") == ["one"], running.said()
+    written[f"greet/{file}"] = mistake
+    assert running.wait_for(lambda: running.status("greet").state is PluginState.STALE)
+    fault = running.fault("greet")
+    assert (fault.phase, fault.type, fault.message) == ("compile", "CompileError", message)
+    frame = fault.place
+    assert frame is not None
+    assert (frame.file, frame.line) == (str(written.plugins / "greet" / place[0]), place[1])
+    line = frame.lines[frame.line - frame.first_line]
+    assert line[frame.column : frame.end_column] == caret
+    assert message in running.said()
+    assert running.host.call("greet") == ["one"]
+    written[f"greet/{file}"] = content
+    assert running.wait_for(lambda: running.status("greet").state is PluginState.OK)
+    assert running.status("greet").generation == 1
+
+
+@pytest.mark.terminal
+def test_the_good_modules_of_a_failed_build_are_not_built_again(written: Workspace, run: Run) -> None:
+    """After one of several modules failed, its fix builds only this one; all errors are named."""
+    other = C.replace("PyInit_fast", "PyInit_other")
+    written["greet/other.c"] = other.replace("WORD)", "A, B)")
+    running = run(written.config())
+    fault = running.fault("greet")
+    assert fault.message.startswith("other.c:4:30: 'A' undeclared")
+    assert any(note.startswith("other.c:4:33: error: 'B' undeclared") for note in fault.notes)
+    written["greet/other.c"] = other
+    assert running.manager.plan("greet").plugins[0].compiles == ("plugin.py", "other.c")
+
+
+@pytest.mark.terminal
+def test_warnings_are_lines_in_the_log(written: Workspace, run: Run) -> None:
+    """A warning of the compiler is a line with file, line and column, also when the module is reused."""
+    written["greet/fast.c"] = C.replace("\treturn", "\tint unused; return")
+    running = run(written.config())
+    warning = "greet: fast.c:4:6: warning: unused variable 'unused' [-Wunused-variable]"
+    assert running.said().count(warning) == 1
+    written["greet"] = f"{PLUGIN}\n"
+    running.manager.rebuild()
+    assert running.said().count(warning) == 2
+
+
+@pytest.mark.terminal
+def test_a_module_that_somebody_has_built_counts_while_it_is_new(
+    written: Workspace, run: Run, tmp_path: Path
+) -> None:
+    """A native module beside its source is used until the source is saved; from then on hotload builds."""
+    run(written.config()).manager.stop()
+    compiler = Compiler(written.compiled)
+    source = read_source("greet", written.plugins / "greet")
+    native = compiler.open("greet", source.digest).source(f"fast{SUFFIX}")
+    written["greet/word.h"] = HEADER.format("two")
+    written[f"greet/fast{SUFFIX}"] = native
+    running = run(written.config(compiled_dir=str(tmp_path / "elsewhere")))
+    assert running.host.call("greet") == ["one"], "the module beside the source"
+    written["greet/word.h"] = HEADER.format("three")
+    running.manager.rebuild()
+    assert running.host.call("greet") == ["three"]
+    assert running.status("greet").outdated == ()
+    written["greet"] = f"{PLUGIN}\n"
+    running.manager.rebuild()
+    assert running.host.call("greet") == ["three"]
+    running.manager.rebuild("greet", force=True)
+    assert running.host.call("greet") == ["three"]
+
+
+@pytest.mark.terminal
+@pytest.mark.parametrize("place", ["fast.c", "parts/fast.c"])
+def test_a_build_by_hand_causes_one_more_load_at_most(written: Workspace, run: Run, place: str) -> None:
+    """The folder ``build/`` of setuptools and the C file that Cython makes do not count as source."""
+    folder = written.plugins / "greet"
+    shutil.move(folder / "fast.c", folder / "word.c.txt")
+    (folder / place).parent.mkdir(exist_ok=True)
+    module = place.removesuffix(".c").replace("/", ".")
+    written["greet"] = PLUGIN.replace("from . ", f"from .{module.rpartition('.')[0]} ")
+    pyx = f"greet/{place.removesuffix('.c')}.pyx"
+    written[pyx] = PYX
+    running = run(written.config(enable_watch=True, sweep_interval=0.1))
+    assert running.host.call("greet") == ["one"], running.said()
+    digest = running.status("greet").digest
+    script = (
+        "from setuptools import setup, Extension; from Cython.Build import cythonize; "
+        f"setup(name='x', ext_modules=cythonize([Extension({module!r}, [{pyx[6:]!r}])], annotate=True))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "build_ext", "--build-lib", "build/lib.linux-x86_64-cpython-311"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / place).is_file()
+    assert read_source("greet", folder).digest == digest
+    written[pyx] = PYX.replace("one", "two")
+    assert running.wait_for(lambda: running.host.call("greet") == ["two"])
+    assert [event.generation for event in running.told(PluginLoaded, "greet")] == [1, 2]
+
+
+def test_without_a_compiler_the_fault_names_the_package(
+    written: Workspace, run: Run, no_compiler: Path
+) -> None:
+    """The fault and the plan name gcc, in the place of the source that needs it."""
+    assert not list(no_compiler.iterdir())
+    plan = Running(written.config()).manager.plan()
+    advice = "fast.c needs a C compiler, and there is none on the PATH: install gcc"
+    (obstacle,) = plan.plugins[0].obstacles
+    assert obstacle.startswith(advice)
+    assert plan.plugins[0].compiles == ("plugin.py", "fast.c")
+    running = run(written.config())
+    fault = running.fault("greet")
+    assert (fault.phase, fault.message, fault.missing_program) == ("compile", advice, "gcc")
+    assert fault.place is not None
+    assert fault.place.file == str(written.plugins / "greet" / "fast.c")
+
+
+def test_without_cython_the_fault_names_the_extra(
+    workspace: Workspace, run: Run, no_compiler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault gives the command for the extra, and says that a compiler is missing, too."""
+    assert not list(no_compiler.iterdir())
+    monkeypatch.setattr(native_build, "installed_spec", lambda _: None)
+    workspace["greet"] = PLUGIN
+    workspace["greet/fast.pyx"] = PYX
+    fault = run(workspace.config()).fault("greet")
+    assert fault.message == "fast.pyx is translated to C by Cython, which is not installed"
+    assert (fault.phase, fault.missing_module) == ("compile", "Cython")
+    install, compiler = fault.notes
+    assert install.startswith("install hotload-tui[cython], which provides 'Cython': ")
+    assert install.endswith(" 'hotload-tui[cython]'")
+    assert compiler == "it also needs a C compiler, and there is none on the PATH: install gcc"
+
+
+@pytest.mark.terminal
+def test_a_plugin_loads_once_the_compiler_is_installed(
+    written: Workspace, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plugin that lacked a compiler is built by itself when there is one; until then it is tried once."""
+    tools = {name: shutil.which(name) for name in ("as", "ld", "gcc")}
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    running = run(written.config(enable_watch=True, sweep_interval=0.2))
+    assert running.fault("greet").missing_program == "gcc"
+    for name, path in tools.items():
+        assert path is not None
+        (folder / name).symlink_to(path)
+    assert running.wait_for(lambda: running.host.call("greet") == ["one"])
+    assert len(running.told(PluginFailed, "greet")) == 1
+
+
+@pytest.mark.terminal
+def test_what_was_built_needs_no_compiler(written: Workspace, run: Run, tmp_path: Path) -> None:
+    """On a machine without a compiler, the artifact is used, and an edit of a Python file goes live."""
+    run(written.config()).manager.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        running = run(written.config())
+        assert running.host.call("greet") == ["one"]
+        assert built(running) == []
+        written["greet"] = PLUGIN.replace("fast.answer", "lambda: fast.answer() + '!'")
+        running.manager.rebuild()
+        assert running.host.call("greet") == ["one!"]
+        written["greet/word.h"] = HEADER.format("two")
+        running.manager.rebuild()
+        assert running.status("greet").state is PluginState.STALE
+        assert running.fault("greet").missing_program == "gcc"
+
+
+INSTALLS = """
+import os, sys
+from pathlib import Path
+from hotload_tui import Config, HookHost, HotloadManager
+from tests.waiting import until
+
+folder, plugins, compiled, cython = sys.argv[1:]
+host = HookHost()
+config = Config(runtime_dir=plugins, compiled_dir=compiled, sweep_interval=0.2)
+with HotloadManager(host, config) as manager:
+    print(manager.snapshot().plugins[0].fault.missing_module)
+    for place in Path(cython).parent.glob("[Cc]ython*"):
+        Path(folder, place.name).symlink_to(place)
+    until(lambda: host.call("greet") == ["one"], lambda: str(list(manager.log())))
+    print(*host.call("greet"))
+"""
+
+
+@pytest.mark.terminal
+def test_a_plugin_loads_once_cython_is_installed(workspace: Workspace, tmp_path: Path) -> None:
+    """A plugin that lacked Cython is built by itself once the package is there."""
+    workspace["greet"] = PLUGIN
+    workspace["greet/fast.pyx"] = PYX
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for place in (path for folder in site.getsitepackages() for path in Path(folder).iterdir()):
+        if not place.name.lower().startswith("cython") and place.suffix != ".pth":
+            (packages / place.name).symlink_to(place)
+    cython = __import__("Cython").__path__[0]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", INSTALLS, packages, workspace.plugins, workspace.compiled, cython],
+        env={**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{root}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "Cython\none\n", done.stdout + done.stderr
+
+
+@pytest.mark.terminal
+def test_a_build_that_takes_too_long_ends_with_all_its_processes(
+    written: Workspace, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiler that does not end is killed after the time limit, with a fault that says so."""
+    endless = tmp_path / "endless"
+    endless.write_text('#!/bin/sh\n[ "$1" = --version ] && exit\necho $$ > "$0.pid"\nsleep 1000\n')
+    endless.chmod(0o755)
+    monkeypatch.setenv("CC", str(endless))
+    monkeypatch.setattr(native_build, "_PATIENCE", 3.0)
+    running = run(written.config())
+    assert running.fault("greet").message == "fast.c: the build took longer than 3 s"
+    pid = int((tmp_path / "endless.pid").read_text())
+    assert running.wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in _state(pid))
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def test_a_c_file_without_an_entry_point_is_data(workspace: Workspace, no_compiler: Path) -> None:
+    """A C file that defines no ``PyInit_`` of its name is not built, so it needs no compiler."""
+    assert not list(no_compiler.iterdir())
+    workspace["greet"] = PLUGIN
+    workspace["greet/fast.c"] = "int PyInit_slow(void);\nint PyInit_faster(void);\n"
+    workspace["greet/my-fast.c"] = "int PyInit_fast(void);\n"
+    assert Compiler(workspace.compiled).compile(workspace.plugins / "greet").compiled == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("fast.c:3:5: error: no\n", ("fast.c", 3, 5, "error", "no")),
+        ("./sub/fast.h:3:5: fatal error: no\n", ("sub/fast.h", 3, 5, "error", "no")),
+        ("fast.c:3: warning: old\n", ("fast.c", 3, 0, "warning", "old")),
+        ("fast.pyx:3:5: odd\n", ("fast.pyx", 3, 6, "error", "odd")),
+        ("warning: fast.pyx:3:5: odd\n", ("fast.pyx", 3, 6, "warning", "odd")),
+    ],
+)  # fmt: skip
+def test_messages_of_compilers_are_understood(message: str, expected: tuple[object, ...]) -> None:
+    """File, line, column, level and text are found in what gcc, clang and Cython print."""
+    (found,) = native_build._messages(f"fast.c: In function 'f':\n{message}    3 | int a;\n")  # noqa: SLF001
+    assert tuple(found) == expected
+
+
+def test_a_damaged_module_in_an_artifact_is_not_used(workspace: Workspace) -> None:
+    """Each native module in an artifact is verified before it is used."""
+    from hotload_tui.core.artifact import Artifact, NativeModule, write_artifact
+
+    module = NativeModule(f"fast{SUFFIX}", b"machine code", "fast.c", "inputs", "gcc")
+    path, _ = write_artifact(workspace.root, "greet", "0" * 64, (), natives=[module])
+    assert Artifact(path).native("fast.c") == module
+    path.write_bytes(path.read_bytes().replace(b"machine code", b"machine cod3"))
+    with pytest.raises(HotloadError, match="does not match its SHA-256"):
+        Artifact(path).native("fast.c")
