@@ -67,6 +67,8 @@ class NativeMember(Member, frozen=True):
     """SHA-256 over everything from which it was built, except the tools."""
     tools: str = ""
     """The versions of the tools that built it."""
+    is_library: bool = False
+    """Whether it is a library for ctypes, and no extension module of Python."""
 
 
 class Manifest(Struct, frozen=True):
@@ -97,6 +99,7 @@ class NativeModule(Struct, frozen=True):
     inputs: str
     tools: str
     warnings: tuple[str, ...] = ()
+    is_library: bool = False
 
 
 class Entry(Struct, frozen=True):
@@ -206,7 +209,9 @@ class Artifact:
         for each in self.manifest.natives:
             if each.source == source:
                 content = self.source(each.path)
-                return NativeModule(each.path, content, source, each.inputs, each.tools, each.warnings)
+                return NativeModule(
+                    each.path, content, source, each.inputs, each.tools, each.warnings, each.is_library
+                )
         return None
 
     def code(self, path: str) -> bytes:
@@ -406,6 +411,7 @@ def _add_native(archive: zipfile.ZipFile, buffer: BinaryIO, native: NativeModule
         source=native.source,
         inputs=native.inputs,
         tools=native.tools,
+        is_library=native.is_library,
     )
 
 

@@ -107,6 +107,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """MiB that a single file of a plugin may have; a plugin with a larger file is not built."""
     keep_generations: int = 10
     """Number of newest artifacts kept per plugin; artifacts in use are kept in addition."""
+    native_limit: int = 50
+    """Number of versions of one native module that a process loads; each of them stays in memory."""
     max_error_rate: float | None = None
     """The share of a new version's handler calls that may fail, from 0 to 1. If more calls fail, and at least
     3, the previous version (if any) becomes live again, and the plugin is HELD there. ``None``: no limit."""
@@ -134,8 +136,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ConfigError(f"settle_time = {self.settle_time}: must be a number of seconds, not negative")
         if self.max_error_rate is not None and not 0 <= self.max_error_rate <= 1:
             raise ConfigError(f"max_error_rate = {self.max_error_rate}: must be a share from 0 to 1, as 0.5")
-        if self.keep_generations < 1:
-            raise ConfigError(f"keep_generations = {self.keep_generations}: must be at least 1")
+        for name in ("keep_generations", "native_limit"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
         if not self.module_path.isidentifier() or keyword.iskeyword(self.module_path):
             raise ConfigError(
                 f'module_path = "{self.module_path}": must be a Python identifier, such as "hotplug"'

@@ -67,7 +67,7 @@ def _misfit(value: object, expected: object, key: tuple[str, ...]) -> Iterator[s
         msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
         mismatch = _MISMATCH.search(str(error))
-        literals = [part for part in get_args(expected) if get_origin(part) is Literal]
+        literals = [part for part in (expected, *get_args(expected)) if get_origin(part) is Literal]
         words = [f'"{word}"' for literal in literals for word in get_args(literal)]
         if words:
             yield f"{dotted(key)}: must be {' or '.join(words)}"

@@ -1,8 +1,9 @@
-"""Native modules that hotload builds from a plugin's sources: C extensions of CPython, and Cython modules.
+"""Native modules that hotload builds from a plugin's sources, in C, Cython or Rust.
 
-``x.pyx``, and ``x.c`` that defines ``PyInit_x``, are the sources of the module ``x``. setuptools and Cython
-build each module in a process of its own, in a scratch folder that contains only the files whose SHA-256 the
-module is known by. So machine code is never older than its source: a file that does not count is not found.
+``x.pyx``, and ``x.c`` that defines ``PyInit_x``, are the sources of the module ``x``. A file ``native.toml``
+declares others, and a crate with a ``Cargo.toml`` declares itself. setuptools, Cython and cargo build each
+module in a process of its own, in a scratch folder that contains only the files whose SHA-256 the module is
+known by. So machine code is never older than its source: a file that does not count is not found.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from hotload_tui.core.artifact import Artifact, NativeModule
 from hotload_tui.core.checks import PYTHON
+from hotload_tui.core.config_files import dotted, problems_in
 from hotload_tui.core.errors import CompileError
 from hotload_tui.core.faults import install_advice
 from hotload_tui.core.module_names import installed_spec
@@ -44,6 +47,14 @@ COMPILER: Final = "gcc"
 
 _SUFFIX: Final = EXTENSION_SUFFIXES[0]
 _SOURCES: Final = (".c", ".pyx")
+_DECLARATION: Final = "native.toml"
+_CRATE: Final = "Cargo.toml"
+_MARKS: Final = (*_SOURCES, _DECLARATION, _CRATE)
+_CARGO: Final = "cargo"
+_ADVICE: Final = {
+    COMPILER: "xcode-select --install" if sys.platform == "darwin" else f"apt install {COMPILER} python3-dev",
+    _CARGO: f"apt install {_CARGO}",
+}
 _HEADERS: Final = (".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".def", ".pxd", ".pxi")
 _COMPILERS: Final = ("cc", COMPILER, "clang")
 _SETTINGS: Final = ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED", "ARCHFLAGS")
@@ -53,21 +64,43 @@ _SAME_TIME: Final = 500_000_000  # ns: files that one copy or installation wrote
 _NOTES: Final = 20  # messages of the compiler beside the first error
 
 
+class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
+    """One table of ``native.toml``; its name is the dotted name of the module."""
+
+    kind: Literal["extension", "ctypes"] = "extension"
+    """An extension module of Python, or a library for ctypes."""
+    sources: tuple[str, ...] = ()
+    """By default the ``.pyx`` or ``.c`` file with the name of the module."""
+    include: tuple[str, ...] = ()
+    """Folders with headers."""
+    flags: tuple[str, ...] = ()
+    """Arguments for the C compiler and the linker."""
+
+
 class Unit(Struct, frozen=True):
     """One native module that hotload builds; paths are relative to the plugin's directory."""
 
-    source: str
     module: str
     """Its dotted name."""
+    kind: Literal["extension", "ctypes", "rust"]
+    sources: tuple[str, ...]
+    """The files that the build begins with; of a crate, its ``Cargo.toml``."""
     files: tuple[str, ...]
     """All files that the build can read."""
     inputs: str
-    """SHA-256 over these files, the kind of module and the version of Python."""
+    """SHA-256 over these files, the declaration and the version of Python."""
+    include: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """The file that names the module in messages."""
+        return self.sources[0]
 
     @property
     def is_cython(self) -> bool:
-        """Whether Cython translates the source to C first."""
-        return self.source.endswith(".pyx")
+        """Whether Cython translates a source to C first."""
+        return any(source.endswith(".pyx") for source in self.sources)
 
     @property
     def stem(self) -> str:
@@ -83,27 +116,101 @@ class Natives(NamedTuple):
     """The sources of those that were built now."""
 
 
-def units(hashes: Mapping[str, str], read: Callable[[str], bytes]) -> Iterator[Unit]:
+def may_have_units(paths: Iterable[str]) -> bool:
+    """Return whether a plugin with these files may have native modules to build."""
+    return any(path.endswith(_MARKS) for path in paths)
+
+
+def units(plugin: str, hashes: Mapping[str, str], read: Callable[[str], bytes]) -> Iterator[Unit]:
     """Yield the native modules to build from a plugin's files.
 
-    ``hashes`` contains the SHA-256 of each file, and ``read`` returns the content of one.
+    ``hashes`` contains the SHA-256 of each file, and ``read`` returns the content of one. Raises
+    ``CompileError`` if ``native.toml`` or a ``Cargo.toml`` is wrong.
     """
+    declared = _declared(plugin, hashes, read)
+    taken = {source for each in declared.values() for source in each.sources}
     for path in hashes:
         stem, dot, suffix = path.rpartition(".")
-        if f"{dot}{suffix}" not in _SOURCES or not all(part.isidentifier() for part in stem.split("/")):
+        module = stem.replace("/", ".")
+        if path in taken or module in declared or not module.replace(".", "_").isidentifier():
             continue
-        name = stem.rpartition("/")[2]
-        if suffix == "c" and not re.search(rb"\bPyInit_%b\b" % name.encode(), read(path)):
-            continue
-        files = tuple(sorted(_reachable(path, hashes, read)))
-        facts = [path, sys.implementation.cache_tag, _SUFFIX, *((each, hashes[each]) for each in files)]
-        inputs = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-        yield Unit(path, stem.replace("/", "."), files, inputs)
+        if f"{dot}{suffix}" in _SOURCES and (suffix == "pyx" or _has_entry_point(stem, read(path))):
+            declared[module] = Declaration(sources=(path,))
+    for module, each in declared.items():
+        files = tuple(sorted(_reachable(each.sources, hashes, read)))
+        facts = (module, each.kind, each.sources, each.include, each.flags)
+        inputs = _inputs(facts, files, hashes)
+        yield Unit(module, each.kind, each.sources, files, inputs, each.include, each.flags)
+    for path in hashes:
+        if path.rpartition("/")[2] == _CRATE and (name := _library_name(plugin, path, read(path))):
+            folder = path.removesuffix(_CRATE)
+            files = tuple(sorted(each for each in hashes if _is_of_crate(each, folder)))
+            module = f"{folder}{name}".replace("/", ".")
+            yield Unit(module, "rust", (path,), files, _inputs((module, "rust"), files, hashes))
 
 
-def _reachable(source: str, hashes: Mapping[str, str], read: Callable[[str], bytes]) -> set[str]:
-    """Return the source, all headers, and the files whose names occur in one of these."""
-    found = {source, *(path for path in hashes if path.endswith(_HEADERS))}
+def _inputs(facts: tuple[object, ...], files: Iterable[str], hashes: Mapping[str, str]) -> str:
+    parts = [facts, sys.implementation.cache_tag, _SUFFIX, *((each, hashes[each]) for each in files)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _has_entry_point(stem: str, content: bytes) -> bool:
+    name = stem.rpartition("/")[2].encode()
+    return re.search(rb"\bPyInit_%b\b" % name, content) is not None
+
+
+def _declared(plugin: str, hashes: Mapping[str, str], read: Callable[[str], bytes]) -> dict[str, Declaration]:
+    """Return the declarations in ``native.toml`` by module, each with its sources."""
+    if _DECLARATION not in hashes:
+        return {}
+    table = _toml(plugin, _DECLARATION, read(_DECLARATION))
+    problems = [*problems_in(table, dict[str, Declaration])]
+    if problems:
+        raise CompileError(plugin, f"{_DECLARATION}: {'; '.join(problems)}", file=_DECLARATION)
+    found = {}
+    for module, each in msgspec.convert(table, dict[str, Declaration]).items():
+        stem = module.replace(".", "/")
+        beside = [f"{stem}{suffix}" for suffix in (".pyx", ".c") if f"{stem}{suffix}" in hashes]
+        sources = each.sources or tuple(beside[:1]) or (f"{stem}.c",)
+        for source in sources:
+            if source not in hashes:
+                problem = f"{_DECLARATION}: {dotted((module,))}: there is no file {source} in the plugin"
+                raise CompileError(plugin, f"{problem}; list the files in sources", file=_DECLARATION)
+        found[module] = msgspec.structs.replace(each, sources=sources)
+    return found
+
+
+def _toml(plugin: str, path: str, content: bytes) -> dict[str, object]:
+    import tomllib  # imported only if there is such a file
+
+    try:
+        return tomllib.loads(decoded(content))
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        at = int(line[1]) if line else 0
+        raise CompileError(plugin, f"{path}: not valid TOML: {error}", file=path, line=at) from None
+
+
+def _library_name(plugin: str, path: str, content: bytes) -> str:
+    """Return the name of the library that a crate builds for other languages; empty if it builds none."""
+    table = _toml(plugin, path, content)
+    match table:
+        case {"lib": {"crate-type": [*kinds], **library}} if "cdylib" in kinds:
+            package = table.get("package")
+            name = library.get("name") or (package.get("name") if isinstance(package, dict) else "")
+            return str(name).replace("-", "_")
+        case _:
+            return ""
+
+
+def _is_of_crate(path: str, folder: str) -> bool:
+    rest = path.removeprefix(folder)
+    return path.startswith(folder) and (rest in (_CRATE, "build.rs") or rest.startswith("src/"))
+
+
+def _reachable(sources: Iterable[str], hashes: Mapping[str, str], read: Callable[[str], bytes]) -> set[str]:
+    """Return the sources, all headers, and the files whose names occur in one of these."""
+    found = {*sources, *(path for path in hashes if path.endswith(_HEADERS))}
     others = [path for path in hashes if path not in found and not path.endswith(".py")]
     pending = sorted(found)
     while pending and others:
@@ -116,12 +223,16 @@ def _reachable(source: str, hashes: Mapping[str, str], read: Callable[[str], byt
 
 
 def units_of(source: Source) -> list[Unit]:
-    """Return the native modules to build from a source."""
-    if not any(file.path.endswith(_SOURCES) for file in source.files):
+    """Return the native modules to build from a source; raises ``CompileError`` as ``units`` does."""
+    if not may_have_units(file.path for file in source.files):
         return []
     files = {file.path: file for file in source.files}
     hashes = {file.path: file.sha256 for file in source.files}
-    return [*units(hashes, lambda path: _content(source.name, files[path]))]
+    try:
+        return [*units(source.name, hashes, lambda path: _content(source.name, files[path]))]
+    except CompileError as error:
+        error.file = str(Path(source.root, error.file))
+        raise
 
 
 def _content(plugin: str, file: SourceFile) -> bytes:
@@ -141,10 +252,10 @@ def mismatch(artifact: Artifact) -> str:
     Without a compiler, another version of it does not count: an artifact can move to a machine without one.
     """
     hashes = {member.path: member.sha256 for member in artifact.manifest.members}
-    if not any(path.endswith(_SOURCES) for path in hashes):
+    if not may_have_units(hashes):
         return ""
     made = {each.source: each for each in artifact.manifest.natives}
-    for unit in units(hashes, artifact.source):
+    for unit in units(artifact.manifest.plugin, hashes, artifact.source):
         native = made.get(unit.source)
         if native is None:
             if not _prebuilt(unit, hashes):
@@ -179,11 +290,15 @@ def tools_for(unit: Unit) -> str:
         return ""
     packages = [f"{name} {_version(name)}" for name in _packages(unit)]
     environment = [f"{name}={os.environ[name]}" for name in _SETTINGS if name in os.environ]
+    if unit.kind == "rust":
+        packages = [_version_of(shutil.which(name) or "") for name in (_CARGO, "rustc")]
     python = sys.version.partition(" ")[0]
-    return ", ".join((_compiler_version(), *packages, f"Python {python}", *environment))
+    return ", ".join((_version_of(c_compiler()), *packages, f"Python {python}", *environment))
 
 
 def _packages(unit: Unit) -> tuple[str, ...]:
+    if unit.kind == "rust":
+        return ()
     return ("Cython", "setuptools") if unit.is_cython else ("setuptools",)
 
 
@@ -194,10 +309,10 @@ def _version(package: str) -> str:
         return "?"
 
 
-def _compiler_version() -> str:
-    path = c_compiler()
+def _version_of(path: str) -> str:
+    """Return the version of the program at ``path``; of no path, a constant."""
     if not path:
-        return "MSVC"
+        return "?"
     facts = os.stat(path)  # noqa: PTH116 - only to see a change
     return _version_text(path, facts.st_mtime_ns, facts.st_size)
 
@@ -215,6 +330,8 @@ def _version_text(path: str, *_facts: int) -> str:
 
 def _missing(unit: Unit) -> str:
     """Return the package or the program that a build lacks; empty if it lacks nothing."""
+    if unit.kind == "rust" and not shutil.which(_CARGO):
+        return _CARGO
     for package in _packages(unit):
         if installed_spec(package) is None:
             return package
@@ -226,10 +343,11 @@ def lack(plugin: str, unit: Unit, root: str) -> CompileError | None:
     missing, file = _missing(unit), str(Path(root, unit.source))
     if not missing:
         return None
-    if missing == COMPILER:
-        problem = f"{unit.source} needs a C compiler, and there is none on the PATH"
-        error = CompileError(plugin, f"{problem}: install {COMPILER}", file=file, program=COMPILER)
-        error.add_note(_ADVICE)
+    if missing in _ADVICE:
+        what = "a C compiler" if missing == COMPILER else missing
+        problem = f"{unit.source} needs {what}, and there is none on the PATH: install {missing}"
+        error = CompileError(plugin, problem, file=file, program=missing)
+        error.add_note(f"for example: {_ADVICE[missing]}")
         return error
     what = "translated to C by Cython" if missing == "Cython" else f"built by {missing}"
     problem = f"{unit.source} is {what}, which is not installed"
@@ -245,12 +363,7 @@ def obstacles(source: Source, pending: Iterable[Unit]) -> Iterator[str]:
     for unit in pending:
         if error := lack(source.name, unit, source.root):
             missing = _missing(unit)
-            yield f"{error}; {_ADVICE if missing == COMPILER else install_advice(missing)}"
-
-
-_ADVICE: Final = "for example: " + (
-    "xcode-select --install" if sys.platform == "darwin" else f"apt install {COMPILER} python3-dev"
-)
+            yield f"{error}; {_ADVICE.get(missing) or install_advice(missing)}"
 
 
 # ---- building
@@ -366,9 +479,12 @@ class _Process:
             target.write_bytes(_content(source.name, files[path]))
         job = Job(
             module=unit.module,
-            source=unit.source,
+            sources=unit.sources,
+            include=unit.include,
+            flags=unit.flags,
             output=str(folder / "output"),
             is_cython=unit.is_cython,
+            cargo=(shutil.which(_CARGO) or "") if unit.kind == "rust" else "",
             path=[str(place) for place in sys.path],
         )
         (folder / "job").write_text(json.dumps(job))
@@ -386,7 +502,7 @@ class _Process:
                     stdin=given,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                    process_group=0,  # no session: Linux counts ``nice`` only among the processes of one
                 )
             except (OSError, ValueError) as error:
                 raise self._error(f"{unit.source}: no process can be started to build it: {error}") from None
@@ -399,13 +515,16 @@ class _Process:
         except subprocess.TimeoutExpired:
             raise self._error(f"{unit.source}: the build took longer than {_PATIENCE:g} s") from None
         text = (self._folder / "log").read_text(errors="replace")
-        messages = [each for each in _messages(text) if each.file in unit.files]
+        folder = unit.source.removesuffix(_CRATE) if unit.kind == "rust" else ""
+        found = (each._replace(file=f"{folder}{each.file}") for each in _messages(text))
+        messages = [each for each in found if each.file in unit.files]
         output = self._folder / "output"
         if code != 0 or not output.is_file():
             raise self._failure(code, messages, text)
         said = tuple(dict.fromkeys(each.describe() for each in messages if each.level == "warning"))
         content = output.read_bytes()
-        return NativeModule(f"{unit.stem}{_SUFFIX}", content, unit.source, unit.inputs, self._tools, said)
+        path, is_library = f"{unit.stem}{_SUFFIX}", unit.kind != "extension"
+        return NativeModule(path, content, unit.source, unit.inputs, self._tools, said, is_library)
 
     def end(self) -> None:
         """End the process with all that it has started."""
@@ -470,12 +589,14 @@ class _Message(NamedTuple):
         return f"{self.place}{self.level}: {self.text}"
 
 
-_OF_C: Final = re.compile(r"([^\s:][^:]*):(\d+):(?:(\d+):)? (?:fatal )?(error|warning|note): (.+)")
+_OF_C: Final = re.compile(
+    r"([^\s:][^:]*):(\d+):(?:(\d+):)? (?:fatal )?(error|warning|note)(?:\[\w+\])?: (.+)"
+)
 _OF_CYTHON: Final = re.compile(r"(warning: )?([^\s:][^:]*\.p(?:yx|xd|xi)):(\d+):(\d+): (.+)")
 
 
 def _messages(text: str) -> Iterator[_Message]:
-    """Yield the messages in the output of a C compiler and of Cython."""
+    """Yield the messages in the output of a C compiler, of Cython and of cargo."""
     for line in text.splitlines():
         if match := _OF_C.fullmatch(line):
             file, number, column, level, said = match.groups()

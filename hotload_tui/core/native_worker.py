@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+from collections.abc import Sequence
 from typing import TypedDict
 
 
@@ -16,9 +18,13 @@ class Job(TypedDict):
     """What to build; paths are relative to the working directory."""
 
     module: str
-    source: str
+    sources: Sequence[str]
+    include: Sequence[str]
+    flags: Sequence[str]
     output: str
     is_cython: bool
+    cargo: str
+    """The path of cargo, for a crate of Rust; else empty."""
     path: list[str]
     """Where the host finds modules, in addition to this process."""
 
@@ -28,14 +34,21 @@ def main() -> int:
     job: Job = json.load(sys.stdin)
     if hasattr(os, "nice"):
         os.nice(10)
+    if job["cargo"]:
+        return _crate(job)
     sys.path += [place for place in job["path"] if place not in sys.path]
     # First: on Python 3.12 and later it provides distutils, with the errors below.
     from setuptools import Distribution, Extension
     from setuptools.command.build_ext import build_ext
     from setuptools.errors import BaseError, CCompilerError
 
-    folder = os.path.dirname(job["source"])  # noqa: PTH120 - only a text
-    extension = Extension(job["module"], [job["source"]], include_dirs=[folder or ".", "."])
+    folder = os.path.dirname(job["sources"][0]) or "."  # noqa: PTH120 - only a text
+    extension = Extension(
+        job["module"],
+        [*job["sources"]],
+        include_dirs=[*job["include"], folder, "."],
+        extra_link_args=[*job["flags"]],
+    )
     if job["is_cython"]:
         from Cython.Build import cythonize
         from Cython.Compiler.Errors import CompileError
@@ -46,7 +59,8 @@ def main() -> int:
             return 1  # it has printed its messages
     if os.name == "posix":
         # A tab counts as one column. Nobody reads warnings about generated code.
-        extension.extra_compile_args = ["-g0", "-ftabstop=1", *(["-w"] if job["is_cython"] else [])]
+        quiet = ["-w"] if job["is_cython"] else []
+        extension.extra_compile_args = ["-g0", "-ftabstop=1", *quiet, *job["flags"]]
     command = build_ext(Distribution({"name": "native", "ext_modules": [extension]}))
     command.build_lib, command.build_temp, command.force = "built", "temporary", True
     command.ensure_finalized()
@@ -57,6 +71,21 @@ def main() -> int:
         return 1
     os.replace(command.get_ext_fullpath(extension.name), job["output"])  # noqa: PTH105 - only texts
     return 0
+
+
+def _crate(job: Job) -> int:
+    """Build a crate of Rust without dependencies; return the exit code."""
+    name = job["module"].rpartition(".")[2]
+    command = [job["cargo"], "build", "--release", "--offline", "--message-format=short"]
+    command += ["--target-dir", "target", "--manifest-path", job["sources"][0]]
+    if subprocess.run(command, check=False).returncode:  # noqa: S603 - cargo
+        return 1
+    for library in (f"lib{name}.so", f"lib{name}.dylib", f"{name}.dll"):
+        path = f"target/release/{library}"
+        if os.path.exists(path):  # noqa: PTH110 - only texts
+            os.replace(path, job["output"])  # noqa: PTH105 - only texts
+            return 0
+    return 1
 
 
 if __name__ == "__main__":

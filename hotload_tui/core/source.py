@@ -183,12 +183,15 @@ def _list(
                 files[relative] = facts_of(entry.path)
                 if relative.endswith(_CYTHON):
                     translated.append(relative.removesuffix(_CYTHON))
+    if (f"{folder}/{_CRATE}" if folder else _CRATE) in files:  # where cargo builds into the folder target/
+        folders = [each for each in folders if each[0].rpartition("/")[2] != "target"]
     for stem in translated:
         for suffix in _GENERATED:
             files.pop(f"{stem}{suffix}", None)
     return folders
 
 
+_CRATE: Final = "Cargo.toml"
 _CYTHON: Final = ".pyx"
 _GENERATED: Final = (".c", ".cpp", ".html")  # Cython's translation, and its annotated listing
 

@@ -116,6 +116,29 @@ def test_an_extension_of_the_standard_library_in_a_plugin(workspace: Workspace, 
     assert running.host.call("greet") == [(False, place)], running.status("greet").fault
 
 
+def test_the_versions_in_memory_are_counted_and_limited(workspace: Workspace, run: Run) -> None:
+    """The details say how many versions are in memory; beyond the limit, a fault asks for a restart."""
+    library = Path(importlib.import_module("_queue").__file__ or "").read_bytes()
+    workspace[f"greet/_queue{SUFFIX}"] = library
+    workspace["greet"] = "from . import _queue\n\n\ndef register(ctx): ...\n"
+    workspace["other"] = "def register(ctx): ...\n"
+    running = run(workspace.config(native_limit=2))
+    running.manager.rebuild("greet")
+    assert [entry.describe() for entry in running.manager.detail("greet").ledger] == [
+        f"native module _queue{SUFFIX} (2 versions in memory)"
+    ]
+    assert running.manager.detail("other").ledger == ()
+    running.manager.rebuild("greet")
+    fault = running.fault("greet")
+    assert fault.message == (
+        f"2 versions of the native module _queue{SUFFIX} are in memory (native_limit = 2), because no Python "
+        "unmaps one: restart the host to get this version"
+    )
+    assert fault.place is not None
+    assert fault.place.line == 1
+    assert running.status("greet").generation == 2
+
+
 def test_a_damaged_native_module_is_a_clear_fault(workspace: Workspace, run: Run) -> None:
     """The fault of a damaged native module names the author's file, not a temporary copy of it."""
     workspace["greet"] = PLUGIN
@@ -135,7 +158,11 @@ def test_a_native_module_for_another_python_is_refused(workspace: Workspace, run
 @pytest.mark.parametrize("imports", ["from . import fast", "import fast", "import fast.part"])
 @pytest.mark.parametrize(
     ("file", "reason"),
-    [("fast.c", "defines no PyInit_fast"), ("fast.rs", "is neither C nor Cython")],
+    [
+        ("fast.c", "defines no PyInit_fast, and no native.toml declares it"),
+        ("fast.cpp", "is neither C nor Cython"),
+        ("fast.rs", "belongs to no crate with a Cargo.toml"),
+    ],
 )
 def test_a_source_that_is_not_built_is_named(
     workspace: Workspace, run: Run, imports: str, file: str, reason: str

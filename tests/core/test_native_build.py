@@ -267,6 +267,156 @@ def test_a_build_by_hand_causes_one_more_load_at_most(written: Workspace, run: R
     assert [event.generation for event in running.told(PluginLoaded, "greet")] == [1, 2]
 
 
+PLAIN_C = """\
+#include "words.h"
+int words(const char *text) {
+    int found = OFFSET, is_in = 0;
+    for (; *text; text++) { found += !is_in && !is_space(*text); is_in = !is_space(*text); }
+    return found;
+}
+"""
+WORDS_C = "#include \"words.h\"\nint is_space(char it) { return it == ' '; }\n"
+WORDS_H = "int is_space(char it);\n"
+DECLARED = """\
+[fast]
+kind = "ctypes"
+sources = ["lib/fast.c", "lib/words.c"]
+include = ["headers"]
+flags = ["-O1", "-DOFFSET=0"]
+"""
+CALLS = "from .fast import library\n\n\ndef register(ctx):\n    ctx.hook('greet', library.words)\n"
+
+
+@pytest.fixture
+def declared(workspace: Workspace) -> Workspace:
+    """Return a workspace with the plugin ``greet``, whose library in plain C is declared."""
+    workspace["greet"] = CALLS
+    workspace["greet/lib/fast.c"] = PLAIN_C
+    workspace["greet/lib/words.c"] = WORDS_C
+    workspace["greet/headers/words.h"] = WORDS_H
+    workspace["greet/native.toml"] = DECLARED
+    return workspace
+
+
+@pytest.mark.terminal
+def test_plain_c_is_a_library_for_ctypes(declared: Workspace, run: Run) -> None:
+    """A declared library has several sources, include folders and flags; a save of each goes live."""
+    running = run(declared.config(enable_watch=True))
+    assert running.host.call("greet", b"three words here") == [3], running.said()
+    old = running.host.handlers_of("greet")[0].call
+    declared["greet/native.toml"] = DECLARED.replace("=0", "=10")
+    assert running.wait_for(lambda: running.host.call("greet", b"three words here") == [13])
+    declared["greet/lib/words.c"] = WORDS_C.replace("' '", "'-'")
+    assert running.wait_for(lambda: running.host.call("greet", b"three words here") == [11])
+    assert old(b"three words here") == 3
+
+
+@pytest.mark.terminal
+def test_an_extension_can_have_several_sources(written: Workspace, run: Run) -> None:
+    """A declaration adds further C files to a C extension, and to a Cython module."""
+    written["greet/fast.c"] = C.replace('#include "word.h"', "extern const char *word;").replace(
+        "WORD", "word"
+    )
+    written["greet/more.c"] = 'const char *word = "more";\n'
+    written["greet/quick.pyx"] = (
+        "cdef extern from *:\n    const char *word\n\n\ndef answer():\n    return word.decode()\n"
+    ).replace("*:", "'more.h':")
+    written["greet/more.h"] = "extern const char *word;\n"
+    both = '[fast]\nsources = ["fast.c", "more.c"]\n[quick]\nsources = ["quick.pyx", "more.c"]\n'
+    written["greet/native.toml"] = both
+    written["greet"] = f"from . import quick\n{PLUGIN}    ctx.hook('greet', quick.answer)\n"
+    running = run(written.config())
+    assert running.host.call("greet") == ["more", "more"], running.said()
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "line"),
+    [
+        ("[fast\n", "native.toml: not valid TOML: Expected ']'", 1),
+        ("[fast]\nkinds = 1\n", 'native.toml: fast.kinds: unknown key; did you mean "kind"?', 0),
+        ("[fast]\nkind = 'c'\n", 'native.toml: fast.kind: must be "extension" or "ctypes"', 0),
+        ("[fast]\nsources = ['a.c']\n", "native.toml: fast: there is no file a.c in the plugin", 0),
+        ("[fast]\n", "native.toml: fast: there is no file fast.c in the plugin", 0),
+    ],
+)
+def test_a_wrong_declaration_is_a_fault(
+    workspace: Workspace, run: Run, text: str, message: str, line: int
+) -> None:
+    """The fault names the file, the key and the fix."""
+    workspace["greet"] = PLUGIN
+    workspace["greet/native.toml"] = text
+    fault = run(workspace.config()).fault("greet")
+    assert fault.phase == "compile"
+    assert fault.message.startswith(message)
+    assert fault.place is not None
+    assert (fault.place.file, fault.place.line) == (str(workspace.plugins / "greet" / "native.toml"), line)
+
+
+CRATE = """\
+[package]
+name = "fast-words"
+version = "0.1.0"
+edition = "2021"
+
+[lib]
+crate-type = ["cdylib"]
+"""
+RUST = """\
+mod parts;
+
+#[no_mangle]
+pub extern "C" fn words(number: i32) -> i32 {
+    number + parts::MORE
+}
+"""
+PARTS = "pub const MORE: i32 = {};\n"
+
+
+@pytest.mark.terminal
+@pytest.mark.parametrize("folder", ["", "crates/words/"])
+def test_a_crate_of_rust_is_a_library_for_ctypes(workspace: Workspace, run: Run, folder: str) -> None:
+    """A crate is built without a declaration; a mistake is a fault at its line, and its fix goes live."""
+    if shutil.which("cargo") is None:
+        pytest.skip("there is no cargo")
+    workspace["greet"] = CALLS.replace(".fast", f".{folder.replace('/', '.')}fast_words")
+    workspace[f"greet/{folder}Cargo.toml"] = CRATE
+    workspace[f"greet/{folder}src/lib.rs"] = RUST
+    workspace[f"greet/{folder}src/parts.rs"] = PARTS.format(1)
+    running = run(workspace.config(enable_watch=True))
+    assert running.host.call("greet", 1) == [2], running.said()
+    workspace[f"greet/{folder}src/parts.rs"] = PARTS.format(2)
+    assert running.wait_for(lambda: running.host.call("greet", 1) == [3])
+    workspace[f"greet/{folder}src/lib.rs"] = RUST.replace("number +", "numbers +")
+    assert running.wait_for(lambda: running.status("greet").state is PluginState.STALE)
+    fault = running.fault("greet")
+    message = f"{folder}src/lib.rs:5:5: cannot find value `numbers` in this scope"
+    assert fault.message.startswith(message)
+    frame = fault.place
+    assert frame is not None
+    assert (frame.file, frame.line) == (str(workspace.plugins / f"greet/{folder}src/lib.rs"), 5)
+    assert frame.lines[frame.line - frame.first_line][frame.column : frame.end_column] == "numbers"
+    workspace[f"greet/{folder}src/lib.rs"] = RUST.replace("number +", "number -")
+    assert running.wait_for(lambda: running.host.call("greet", 1) == [-1])
+    digest = running.status("greet").digest
+    subprocess.run(["cargo", "build", "-q"], cwd=workspace.plugins / "greet" / folder, check=True)
+    assert (workspace.plugins / "greet" / folder / "target").is_dir()
+    assert read_source("greet", workspace.plugins / "greet").digest == digest
+
+
+def test_without_cargo_the_fault_names_it(workspace: Workspace, run: Run, no_compiler: Path) -> None:
+    """A crate needs cargo; a crate that is no library for other languages needs nothing."""
+    assert not list(no_compiler.iterdir())
+    workspace["greet"] = CALLS
+    workspace["greet/Cargo.toml"] = CRATE
+    workspace["other"] = "def register(ctx): ...\n"
+    workspace["other/Cargo.toml"] = CRATE.replace("cdylib", "rlib")
+    running = run(workspace.config())
+    fault = running.fault("greet")
+    assert fault.message == "Cargo.toml needs cargo, and there is none on the PATH: install cargo"
+    assert fault.missing_program == "cargo"
+    assert running.status("other").state is PluginState.OK
+
+
 def test_without_a_compiler_the_fault_names_the_package(
     written: Workspace, run: Run, no_compiler: Path
 ) -> None:

@@ -9,7 +9,7 @@ import os
 import platform
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from time import monotonic  # a plugin can replace it
@@ -70,6 +70,8 @@ from hotload_tui.core.model import (
     WatcherStatus,
     encodable,
 )
+from hotload_tui.core.runtime import native
+from hotload_tui.core.runtime.context import LivePlugin
 from hotload_tui.core.runtime.loader import Loader
 from hotload_tui.core.source import SourceFile, SourceRule, decoded, read_source
 
@@ -638,7 +640,7 @@ class Queries:
                 for point in self._host.points()
                 if (own := tuple(handler for handler in point.handlers if handler.plugin == name))
             ),
-            ledger=(*(live.ledger.standing() if live else ()), *self._store.ledger_before(name)),
+            ledger=(*(_standing(live) if live else ()), *self._store.ledger_before(name)),
         )
 
     def source(self, name: str, file: str, generation: int | None) -> str:
@@ -673,6 +675,13 @@ class Queries:
             raise UsageError("\n".join(f"{point}: {reason}" for reason in misfits))
         found = self._host.invoke(point, *args, **kwargs)
         return replace(found, values=tuple(_plain(value) for value in found.values))
+
+
+def _standing(live: LivePlugin) -> Iterator[LedgerEntry]:
+    """Yield what a live version has started or changed in the process, and its native modules."""
+    generation = live.generation
+    yield from live.ledger.standing()
+    yield from native.standing(generation.artifact, generation.number, generation.file_of)
 
 
 def _source_of(status: PluginStatus, rule: SourceRule) -> tuple[SourceFile, ...]:

@@ -14,19 +14,25 @@ import importlib.machinery
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
-from hotload_tui.core.artifact import Artifact
+from hotload_tui.core.artifact import Artifact, NativeMember
+from hotload_tui.core.config import Config
+from hotload_tui.core.model import LedgerEntry
 
 SUFFIXES = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 """The suffixes of the native modules that this Python can load."""
 
 _OTHERS = (".so", ".pyd", ".dylib")
 _SOURCES = (".c", ".cc", ".cpp", ".cxx", ".rs")
-_loaded: set[str] = set()
-"""The source paths of all native modules that this process has loaded."""
+LIMIT = Config().native_limit
+"""How many versions of one native module are loaded by default."""
+
+_loaded: Counter[str] = Counter()
+"""How many versions of each native module this process has loaded, by the source path."""
 
 
 def module_name(path: str) -> str | None:
@@ -58,11 +64,65 @@ def refusal(artifact: Artifact, module: str) -> ImportError | None:
         f"is a native module for another Python or system; this one loads files that end in {SUFFIXES[0]}"
     )
     if not other:
-        is_c = source.endswith(".c")
-        what = f"defines no PyInit_{module.rpartition('.')[2]}" if is_c else "is neither C nor Cython"
+        what = (
+            "belongs to no crate with a Cargo.toml" if source.endswith(".rs") else "is neither C nor Cython"
+        )
+        if source.endswith(".c"):
+            what = f"defines no PyInit_{module.rpartition('.')[2]}, and no native.toml declares it"
         reason = f"{what}, so hotload builds no module from it"
     # Not ModuleNotFoundError: `from . import x` would ignore it and hide the reason.
     return ImportError(f"{other or source} of plugin {artifact.manifest.plugin} {reason}", name=module)
+
+
+def loader_for(artifact: Artifact, path: str, file: str, limit: int) -> NativeLoader | LibraryLoader:
+    """Return the loader of the native module ``path`` in an artifact; ``file`` is the path of its source.
+
+    Raises ``ImportError`` if ``limit`` versions of the module are in memory.
+    """
+    if _loaded[file] >= limit:
+        raise ImportError(
+            f"{limit} versions of the native module {path} are in memory (native_limit = {limit}), because no"
+            " Python unmaps one: restart the host to get this version",
+            name=path,
+        )
+    member = artifact.members[path]
+    is_library = type(member) is NativeMember and member.is_library
+    return (LibraryLoader if is_library else NativeLoader)(artifact, path, file)
+
+
+def standing(artifact: Artifact, number: int, file_of: Callable[[str], str]) -> Iterator[LedgerEntry]:
+    """Yield how many versions of each native module of a live generation are in memory.
+
+    ``file_of`` returns the source path of a file in the artifact.
+    """
+    for path in filter(module_name, artifact.members):
+        if count := _loaded[file_of(path)]:
+            versions = "1 version" if count == 1 else f"{count} versions"
+            yield LedgerEntry("native module", f"{path} ({versions} in memory)", number, "stands")
+
+
+class LibraryLoader(importlib.abc.Loader):
+    """Loads a library for ctypes from a new file; the module has it as ``library``."""
+
+    def __init__(self, artifact: Artifact, path: str, file: str) -> None:
+        """Load ``path`` of the artifact; ``file`` is the path of its source."""
+        self._content = artifact.source(path)
+        self._path = path
+        self.file = file
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Load the library; raises ``ImportError`` if it cannot be loaded."""
+        import ctypes  # only for such a module
+
+        copy = _fresh_file(self._path)
+        copy.write_bytes(self._content)
+        self._content = b""
+        try:
+            vars(module)["library"] = ctypes.CDLL(str(copy))
+        except OSError as error:
+            reason = str(error).replace(str(copy), self.file)
+            raise ImportError(f"library {self._path} cannot be loaded: {reason}", name=self._path) from error
+        _loaded[self.file] += 1
 
 
 class NativeLoader(importlib.abc.Loader):
@@ -103,7 +163,7 @@ class NativeLoader(importlib.abc.Loader):
         except (ImportError, SystemError) as error:
             raise self._explained(error, Path(self._extension.path)) from error
         module.__file__ = self.file
-        _loaded.add(self.file)
+        _loaded[self.file] += 1
 
     def get_filename(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
         """Return the path of the module's source."""
@@ -113,7 +173,7 @@ class NativeLoader(importlib.abc.Loader):
         reason = str(error).replace(str(copy), self.file)
         text = f"native module {self._path} of plugin {self._plugin} cannot be loaded"
         is_refusal = getattr(error, "path", None) != str(copy)  # the linker's own errors name the file
-        if is_refusal and self.file in _loaded:
+        if is_refusal and _loaded[self.file]:
             text += " a second time in one process; restart the host to get this version"
         return ImportError(f"{text}: {reason}", name=self._path)
 

@@ -111,6 +111,7 @@ class Load:
             module_path=self.config.module_path,
             number=self.number,
         )
+        generation.native_limit = self.config.native_limit
         generation.share(self.config.of(name).share)
         generation.peers = {other.plugin: Peer(other) for other in required}
         self._overloads = overloads(generation.parent)
