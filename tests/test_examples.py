@@ -5,8 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from hotload_tui import Config
+from tests.conftest import Running
 from tests.counts import WEB_RELOADS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -86,3 +91,20 @@ def _say(process: subprocess.Popen[str], line: str) -> str:
     process.stdin.write(f"{line}\n")
     process.stdin.flush()
     return process.stdout.readline()
+
+
+@pytest.mark.terminal
+def test_the_native_plugins_agree_with_their_twins(run: Callable[[Config], Running], tmp_path: Path) -> None:
+    """The C, Cython and Rust examples return what their twins in Python return."""
+    plugins = EXAMPLES / "native" / "plugins"
+    if shutil.which("cargo") is None:
+        plugins = Path(shutil.copytree(plugins, tmp_path / "plugins"))
+        shutil.rmtree(plugins / "entropy")
+    running = run(Config(runtime_dir=str(plugins), compiled_dir=str(tmp_path / "c"), enable_watch=False))
+    text = tmp_path / "text"
+    for content in ("", "one\n", "Zwölf\tBoxkämpfer  jagen\nEva\f 12 über den Deich\n"):
+        text.write_text(content)
+        for point, *more in (["count_words"], ["nearest_word", "Boxkampf"], ["entropy"]):
+            if (plugins / point).is_dir():
+                native, twin = running.host.call(point, str(text), *more)
+                assert native == twin, running.said()

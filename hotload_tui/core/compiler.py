@@ -195,11 +195,12 @@ class Compiler:
         try:
             artifact = self.open(plugin, digest)
             _verify(artifact)
+            is_stale = mismatch(artifact) != ""
         except ArtifactError:
             return None
         manifest = artifact.manifest
         found = digest_of(((each.path, each.sha256) for each in manifest.members), manifest.entry)
-        return artifact if found == digest and not mismatch(artifact) else None
+        return artifact if found == digest and not is_stale else None
 
     def path(self, plugin: str, digest: str) -> Path:
         """Return the path of the artifact of ``plugin`` at ``digest``, which need not exist."""

@@ -235,6 +235,13 @@ def units_of(source: Source) -> list[Unit]:
         raise
 
 
+def built_sources(source: Source) -> set[str]:
+    """Return the sources from which hotload builds modules; none if a declaration is wrong."""
+    with contextlib.suppress(CompileError):
+        return {each for unit in units_of(source) for each in unit.sources}
+    return set()
+
+
 def _content(plugin: str, file: SourceFile) -> bytes:
     """Return the bytes of a file; raises ``CompileError`` if a large one has changed since it was read."""
     if not file.place:

@@ -345,9 +345,11 @@ def test_a_wrong_declaration_is_a_fault(
     """The fault names the file, the key and the fix."""
     workspace["greet"] = PLUGIN
     workspace["greet/native.toml"] = text
-    fault = run(workspace.config()).fault("greet")
+    running = run(workspace.config())
+    fault = running.fault("greet")
     assert fault.phase == "compile"
     assert fault.message.startswith(message)
+    assert running.manager.plan().plugins[0].fault is not None
     assert fault.place is not None
     assert (fault.place.file, fault.place.line) == (str(workspace.plugins / "greet" / "native.toml"), line)
 
@@ -548,6 +550,16 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "Z"
+
+
+def test_a_module_for_another_python_is_no_obstacle_if_its_source_is_there(workspace: Workspace) -> None:
+    """A plan does not object to a module for another Python that hotload builds for this one."""
+    workspace["greet"] = PLUGIN
+    workspace["greet/fast.c"] = C
+    workspace["greet/fast.cpython-27-other.so"] = "other"
+    (plan,) = Running(workspace.config()).manager.plan().plugins
+    assert not any("for another Python" in obstacle for obstacle in plan.obstacles)
+    assert plan.compiles == ("plugin.py", "fast.c")
 
 
 def test_a_c_file_without_an_entry_point_is_data(workspace: Workspace, no_compiler: Path) -> None:
