@@ -61,8 +61,6 @@ class Member(Struct, frozen=True):
 class NativeMember(Member, frozen=True):
     """A native module inside an artifact that was built from files of the plugin."""
 
-    source: str = ""
-    """The path of the source."""
     inputs: str = ""
     """SHA-256 over everything from which it was built, except the tools."""
     tools: str = ""
@@ -95,7 +93,6 @@ class NativeModule(Struct, frozen=True):
 
     path: str
     content: bytes
-    source: str
     inputs: str
     tools: str
     warnings: tuple[str, ...] = ()
@@ -204,14 +201,12 @@ class Artifact:
         member = self.members[path]
         return self._verified(member.offset, member.size, member.sha256, path)
 
-    def native(self, source: str) -> NativeModule | None:
-        """Return the native module that was built from the file ``source``; ``None`` if there is none."""
+    def native(self, path: str) -> NativeModule | None:
+        """Return the native module ``path`` that the build has made; ``None`` if there is none."""
         for each in self.manifest.natives:
-            if each.source == source:
-                content = self.source(each.path)
-                return NativeModule(
-                    each.path, content, source, each.inputs, each.tools, each.warnings, each.is_library
-                )
+            if each.path == path:
+                content = self.source(path)
+                return NativeModule(path, content, each.inputs, each.tools, each.warnings, each.is_library)
         return None
 
     def code(self, path: str) -> bytes:
@@ -408,7 +403,6 @@ def _add_native(archive: zipfile.ZipFile, buffer: BinaryIO, native: NativeModule
         offset,
         len(native.content),
         warnings=native.warnings,
-        source=native.source,
         inputs=native.inputs,
         tools=native.tools,
         is_library=native.is_library,

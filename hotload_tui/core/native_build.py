@@ -35,7 +35,7 @@ from msgspec import Struct
 from hotload_tui.core.artifact import Artifact, NativeModule
 from hotload_tui.core.checks import PYTHON
 from hotload_tui.core.config_files import dotted, problems_in
-from hotload_tui.core.errors import CompileError
+from hotload_tui.core.errors import ArtifactError, CompileError
 from hotload_tui.core.faults import install_advice
 from hotload_tui.core.module_names import installed_spec
 from hotload_tui.core.native_worker import Job
@@ -107,6 +107,11 @@ class Unit(Struct, frozen=True):
         """The path of the module's file without its suffix."""
         return self.module.replace(".", "/")
 
+    @property
+    def path(self) -> str:
+        """The path of the module's file."""
+        return f"{self.stem}{_SUFFIX}"
+
 
 class Natives(NamedTuple):
     """The native modules of a new artifact."""
@@ -131,8 +136,8 @@ def units(plugin: str, hashes: Mapping[str, str], read: Callable[[str], bytes]) 
     taken = {source for each in declared.values() for source in each.sources}
     for path in hashes:
         stem, dot, suffix = path.rpartition(".")
-        module = stem.replace("/", ".")
-        if path in taken or module in declared or not module.replace(".", "_").isidentifier():
+        module, is_named = stem.replace("/", "."), all(part.isidentifier() for part in stem.split("/"))
+        if path in taken or module in declared or not is_named:
             continue
         if f"{dot}{suffix}" in _SOURCES and (suffix == "pyx" or _has_entry_point(stem, read(path))):
             declared[module] = Declaration(sources=(path,))
@@ -235,10 +240,10 @@ def units_of(source: Source) -> list[Unit]:
         raise
 
 
-def built_sources(source: Source) -> set[str]:
-    """Return the sources from which hotload builds modules; none if a declaration is wrong."""
+def built_modules(source: Source) -> set[str]:
+    """Return the names of the modules that hotload builds from a source; none if a declaration is wrong."""
     with contextlib.suppress(CompileError):
-        return {each for unit in units_of(source) for each in unit.sources}
+        return {unit.module for unit in units_of(source)}
     return set()
 
 
@@ -261,9 +266,9 @@ def mismatch(artifact: Artifact) -> str:
     hashes = {member.path: member.sha256 for member in artifact.manifest.members}
     if not may_have_units(hashes):
         return ""
-    made = {each.source: each for each in artifact.manifest.natives}
+    made = {each.path: each for each in artifact.manifest.natives}
     for unit in units(artifact.manifest.plugin, hashes, artifact.source):
-        native = made.get(unit.source)
+        native = made.get(unit.path)
         if native is None:
             if not _prebuilt(unit, hashes):
                 return f"has no native module for {unit.source}"
@@ -397,17 +402,17 @@ class NativeBuilder:
         found: dict[str, NativeModule] = {}
         for unit in wanted:
             if not fresh and (native := self._reused(unit, known)):
-                found[unit.source] = native
-        pending = [unit for unit in wanted if unit.source not in found]
+                found[unit.path] = native
+        pending = [unit for unit in wanted if unit.path not in found]
         for unit in pending:
             if error := lack(source.name, unit, source.root):
                 raise error
         if pending:
             for native in _built(source, pending):
-                found[native.source] = self._made[native.inputs] = native
+                found[native.path] = self._made[native.inputs] = native
         for unit in wanted:
             self._made.pop(unit.inputs, None)
-        return Natives(tuple(found[unit.source] for unit in wanted), tuple(unit.source for unit in pending))
+        return Natives(tuple(found[unit.path] for unit in wanted), tuple(unit.source for unit in pending))
 
     def pending(self, source: Source, known: Artifact | None) -> list[Unit]:
         """Return the native modules that ``build`` would build now."""
@@ -420,7 +425,9 @@ class NativeBuilder:
         made = self._made.get(unit.inputs)
         if made is not None and made.tools == tools:
             return made
-        native = known.native(unit.source) if known is not None else None
+        native = None
+        with contextlib.suppress(ArtifactError):  # it is damaged: build again
+            native = known.native(unit.path) if known is not None else None
         is_same = native is not None and native.inputs == unit.inputs and tools in ("", native.tools)
         return native if is_same else None
 
@@ -437,7 +444,7 @@ def _is_prebuilt(unit: Unit, source: Source, known: Artifact | None) -> bool:
     before = {member.path: member.sha256 for member in known.manifest.members} if known is not None else {}
     if known is not None and before.get(path) == hashes[path]:
         is_same = all(before.get(each) == hashes[each] for each in unit.files)
-        return is_same and all(each.source != unit.source for each in known.manifest.natives)
+        return is_same and all(each.path != unit.path for each in known.manifest.natives)
     newest = max(_written(source.facts.get(each)) for each in unit.files)
     return _written(source.facts.get(path)) + _SAME_TIME >= newest
 
@@ -530,8 +537,8 @@ class _Process:
             raise self._failure(code, messages, text)
         said = tuple(dict.fromkeys(each.describe() for each in messages if each.level == "warning"))
         content = output.read_bytes()
-        path, is_library = f"{unit.stem}{_SUFFIX}", unit.kind != "extension"
-        return NativeModule(path, content, unit.source, unit.inputs, self._tools, said, is_library)
+        is_library = unit.kind != "extension"
+        return NativeModule(unit.path, content, unit.inputs, self._tools, said, is_library)
 
     def end(self) -> None:
         """End the process with all that it has started."""

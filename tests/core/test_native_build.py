@@ -322,7 +322,7 @@ def test_an_extension_can_have_several_sources(written: Workspace, run: Run) -> 
         "cdef extern from *:\n    const char *word\n\n\ndef answer():\n    return word.decode()\n"
     ).replace("*:", "'more.h':")
     written["greet/more.h"] = "extern const char *word;\n"
-    both = '[fast]\nsources = ["fast.c", "more.c"]\n[quick]\nsources = ["quick.pyx", "more.c"]\n'
+    both = '[fast]\nsources = ["more.c", "fast.c"]\n[quick]\nsources = ["more.c", "quick.pyx"]\n'
     written["greet/native.toml"] = both
     written["greet"] = f"from . import quick\n{PLUGIN}    ctx.hook('greet', quick.answer)\n"
     running = run(written.config())
@@ -591,9 +591,9 @@ def test_a_damaged_module_in_an_artifact_is_not_used(workspace: Workspace) -> No
     """Each native module in an artifact is verified before it is used."""
     from hotload_tui.core.artifact import Artifact, NativeModule, write_artifact
 
-    module = NativeModule(f"fast{SUFFIX}", b"machine code", "fast.c", "inputs", "gcc")
+    module = NativeModule(f"fast{SUFFIX}", b"machine code", "inputs", "gcc")
     path, _ = write_artifact(workspace.root, "greet", "0" * 64, (), natives=[module])
-    assert Artifact(path).native("fast.c") == module
+    assert Artifact(path).native(module.path) == module
     path.write_bytes(path.read_bytes().replace(b"machine code", b"machine cod3"))
     with pytest.raises(HotloadError, match="does not match its SHA-256"):
-        Artifact(path).native("fast.c")
+        Artifact(path).native(module.path)

@@ -36,16 +36,17 @@ _PAUSE = 0.25  # seconds between two looks at the files: a console asks much mor
 def older_natives(root: Path, paths: Iterable[str], built: Collection[str]) -> Iterator[str]:
     """Yield a sentence for each native module in ``paths`` below ``root`` that is older than its source.
 
-    hotload itself builds the sources ``built`` again.
+    hotload itself builds the modules ``built`` again.
     """
     for path in paths:
-        if not (name := native.module_name(path)):
+        name = native.module_name(path)
+        if not name or name in built:
             continue
         stamp = _stamp(root / path)
         stem = name.replace(".", "/")
         for suffix in _SOURCES:
             source = _stamp(root / f"{stem}{suffix}")
-            if f"{stem}{suffix}" not in built and stamp and source and stamp[0] < source[0]:
+            if stamp and source and stamp[0] < source[0]:
                 yield f"{path} is older than {stem}{suffix} beside it; build it again"
                 break
 
@@ -202,7 +203,7 @@ class Outdated:
             return ()
         manifest = live.generation.artifact.manifest
         natives: list[str] = []
-        built = {each.source for each in manifest.natives}
+        built = [str(native.module_name(each.path)) for each in manifest.natives]
         if manifest.digest not in self._plain:
             natives = [each.path for each in manifest.members if native.module_name(each.path)]
             is_package = live.name in live.generation.entry.packages

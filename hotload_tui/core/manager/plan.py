@@ -20,7 +20,7 @@ from hotload_tui.core.manager.decide import Decision, ordered, unloaded
 from hotload_tui.core.manager.outdated import older_natives
 from hotload_tui.core.manager.staging import StagedPlugin, Stager, why_again
 from hotload_tui.core.model import FileChange, Plan, PluginPlan
-from hotload_tui.core.native_build import built_sources
+from hotload_tui.core.native_build import built_modules
 from hotload_tui.core.runtime import native
 from hotload_tui.core.source import Source
 
@@ -118,7 +118,7 @@ class Planner(Stager):
         if live is not None:
             yield from self.engine.outdated.of(live, self._changed)
         elif one.source is not None:
-            built = built_sources(one.source)
+            built = built_modules(one.source)
             paths = (file.path for file in one.source.files)
             yield from older_natives(Path(one.source.root), paths, built)
 
@@ -145,9 +145,9 @@ class Planner(Stager):
         live = self.engine.loader.live(source.name)
         if live is not None and (problem := state_obstacle(source.entry_content, live.state.kept_version)):
             yield problem
-        built = {path.rpartition(".")[0] for path in built_sources(source)}
+        built = built_modules(source)
         for path in native.foreign(file.path for file in source.files):
-            if path.partition(".")[0] in built:
+            if path.partition(".")[0].replace("/", ".") in built:
                 continue
             yield f"{path} is a native module for another Python or system; build it for this one"
         for package in sorted(foreign_packages(source)):
