@@ -514,10 +514,13 @@ class UnresolvedImport(Struct, frozen=True):
         return f"{self.describe()}; {install_advice(head)}" if head else self.describe()
 
 
-def unresolved_imports(source: Source, module_path: str) -> tuple[UnresolvedImport, ...]:
+def unresolved_imports(
+    source: Source, module_path: str, natives: Iterable[str] = ()
+) -> tuple[UnresolvedImport, ...]:
     """Return the imported modules that are neither in the plugin nor installed, in order of file and line.
 
-    The modules below ``module_path`` are plugins, which may load later.
+    ``natives`` are the names of the modules that the build makes. The modules below ``module_path`` are
+    plugins, which may load later.
     Imports that may be meant to fail are left out: an import under ``if``, an import in a ``try`` that
     catches the failure, and all imports of a plugin that mentions ``sys.path``.
     """
@@ -525,6 +528,7 @@ def unresolved_imports(source: Source, module_path: str) -> tuple[UnresolvedImpo
     if any(b"sys.path" in file.content for file in files):
         return ()
     own = _Own(source, module_path, *source.entry.packages)
+    own.add(natives)
     words = _words_of(source.root, files)
     return tuple(found for file in files for found in _of_file(file, own, words[file.sha256]))
 
@@ -566,6 +570,10 @@ class _Own:
         }
         self._stems = {path.partition(".")[0] for path in self._paths}
         self._heads = (source.name, *others)
+
+    def add(self, modules: Iterable[str]) -> None:
+        """Let the plugin provide modules that have no file of their name."""
+        self._stems.update(module.replace(".", "/") for module in modules)
 
     def answers(self, importer: str, module: str) -> bool:
         """Return whether the plugin provides ``module``, as it is written in the file ``importer``."""

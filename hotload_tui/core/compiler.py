@@ -35,7 +35,7 @@ from hotload_tui.core.compiled import (
 from hotload_tui.core.errors import ArtifactError, CompileError, near
 from hotload_tui.core.events import Step
 from hotload_tui.core.model import StepObserver, nobody
-from hotload_tui.core.native_build import NativeBuilder, mismatch, obstacles
+from hotload_tui.core.native_build import NativeBuilder, built_modules, mismatch, obstacles
 from hotload_tui.core.primitives import perf_counter, time_ns
 from hotload_tui.core.source import Source, SourceFile, SourceRule, digest_of, read_source
 
@@ -145,7 +145,8 @@ class Compiler:
         count = len(changed) + len(natives.built)
         reused = sum(1 for entry in entries if entry.code) + len(natives.modules) - count
         # Not stored in the artifact: these warnings depend on the installed packages, not on the source.
-        missing = tuple(each.describe() for each in unresolved_imports(source, self._module_path))
+        unresolved = unresolved_imports(source, self._module_path, built_modules(source))
+        missing = tuple(each.describe() for each in unresolved)
         seconds = perf_counter() - started
         warnings = _warnings_of(artifact) + missing
         steps = (

@@ -140,12 +140,11 @@ class Planner(Stager):
 
     def _obstacles(self, source: Source) -> Iterator[str]:
         """Yield the reasons why a source would not work in the running process."""
-        path = self.engine.config.module_path
-        yield from (missing.obstacle() for missing in unresolved_imports(source, path))
+        path, built = self.engine.config.module_path, built_modules(source)
+        yield from (missing.obstacle() for missing in unresolved_imports(source, path, built))
         live = self.engine.loader.live(source.name)
         if live is not None and (problem := state_obstacle(source.entry_content, live.state.kept_version)):
             yield problem
-        built = built_modules(source)
         for path in native.foreign(file.path for file in source.files):
             if path.partition(".")[0].replace("/", ".") in built:
                 continue
