@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,6 +157,10 @@ class Compiler:
             Step("write", written_at - writing),
         )
         return Build(artifact, count, reused, size, seconds, warnings, steps, rejected)
+
+    def cancelled(self) -> AbstractContextManager[None]:
+        """End the builds of native modules in other threads until the end of the block."""
+        return self._natives.cancelled()
 
     def preview(self, source: Source) -> Preview:
         """Compile a source without writing, and return what ``compile`` would do. Raises ``CompileError``."""

@@ -386,6 +386,8 @@ class NativeBuilder:
 
     def __init__(self) -> None:
         self._made: dict[str, NativeModule] = {}
+        self._running: deque[_Process] = deque()
+        self._is_cancelled = False
 
     def build(self, source: Source, known: Artifact | None, *, fresh: bool) -> Natives:
         """Return the native modules of a source; build those that neither ``known`` nor the source contains.
@@ -408,7 +410,7 @@ class NativeBuilder:
             if error := lack(source.name, unit, source.root):
                 raise error
         if pending:
-            for native in _built(source, pending):
+            for native in self._built(source, pending):
                 found[native.path] = self._made[native.inputs] = native
         for unit in wanted:
             self._made.pop(unit.inputs, None)
@@ -418,6 +420,48 @@ class NativeBuilder:
         """Return the native modules that ``build`` would build now."""
         wanted = (unit for unit in units_of(source) if not _is_prebuilt(unit, source, known))
         return [unit for unit in wanted if not self._reused(unit, known)]
+
+    @contextlib.contextmanager
+    def cancelled(self) -> Iterator[None]:
+        """End the builds of other threads, which raise ``CompileError``, until the end of the block."""
+        self._is_cancelled = True
+        try:
+            for process in list(self._running):
+                process.end()
+            yield
+        finally:
+            self._is_cancelled = False
+
+    def _built(self, source: Source, pending: Sequence[Unit]) -> Iterator[NativeModule]:
+        """Build modules in processes of their own, one for each core at a time; yield each that is built.
+
+        Raises ``CompileError`` for the first that fails, after the others are built.
+        """
+        waiting, running = deque(pending), self._running
+        ends_at, failed = monotonic() + _PATIENCE, None
+        with tempfile.TemporaryDirectory(prefix="hotload-build-", ignore_cleanup_errors=True) as folder:
+            try:
+                while (waiting or running) and not self._is_cancelled:
+                    while waiting and len(running) < (os.cpu_count() or 1):
+                        place = Path(folder, str(len(waiting)))
+                        running.append(_Process(source, waiting.popleft(), place))
+                        if self._is_cancelled:  # since the condition was checked
+                            running[-1].end()
+                    try:
+                        native = running[0].result(ends_at - monotonic())
+                    except CompileError as error:
+                        failed = failed or error
+                    else:
+                        yield native
+                    running.popleft().end()
+                if waiting or self._is_cancelled:
+                    failed = CompileError(source.name, "the build was ended, because the host stops")
+            finally:
+                for process in running:
+                    process.end()
+                running.clear()
+        if failed is not None:
+            raise failed
 
     def _reused(self, unit: Unit, known: Artifact | None) -> NativeModule | None:
         """Return a module that the same tools have made from the same files, or ``None``."""
@@ -451,33 +495,6 @@ def _is_prebuilt(unit: Unit, source: Source, known: Artifact | None) -> bool:
 
 def _written(facts: FileFacts | None) -> int:
     return facts[3] if facts is not None else 0
-
-
-def _built(source: Source, pending: Sequence[Unit]) -> Iterator[NativeModule]:
-    """Build modules in processes of their own, one for each core at a time; yield each that is built.
-
-    Raises ``CompileError`` for the first that fails, after the others are built.
-    """
-    waiting, running = deque(pending), deque[_Process]()
-    ends_at, failed = monotonic() + _PATIENCE, None
-    with tempfile.TemporaryDirectory(prefix="hotload-build-", ignore_cleanup_errors=True) as folder:
-        try:
-            while waiting or running:
-                while waiting and len(running) < (os.cpu_count() or 1):
-                    place = Path(folder, str(len(waiting)))
-                    running.append(_Process(source, waiting.popleft(), place))
-                try:
-                    native = running[0].result(ends_at - monotonic())
-                except CompileError as error:
-                    failed = failed or error
-                else:
-                    yield native
-                running.popleft().end()
-        finally:
-            for process in running:
-                process.end()
-    if failed is not None:
-        raise failed
 
 
 class _Process:

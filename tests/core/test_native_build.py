@@ -544,10 +544,29 @@ def test_a_build_that_takes_too_long_ends_with_all_its_processes(
     running = run(written.config())
     assert running.fault("greet").message == "fast.c: the build took longer than 15 s"
     pid = int((tmp_path / "endless.pid").read_text())
-    assert running.wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in _state(pid))
+    assert running.wait_for(lambda: _state(pid) == "Z")
+
+
+@pytest.mark.terminal
+def test_a_host_that_stops_does_not_wait_for_a_build(
+    workspace: Workspace, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build ends with its processes when the host stops."""
+    endless = tmp_path / "endless"
+    endless.write_text('#!/bin/sh\n[ "$1" = --version ] && exit\necho $$ > "$0.pid"\nsleep 1000\n')
+    endless.chmod(0o755)
+    monkeypatch.setenv("CC", str(endless))
+    workspace["greet"] = "def register(ctx): ...\n"
+    running = run(workspace.config(enable_watch=True))
+    workspace["greet/fast.c"] = C
+    written = tmp_path / "endless.pid"
+    assert running.wait_for(lambda: written.exists() and written.read_text() != "")
+    running.manager.stop()
+    assert running.wait_for(lambda: _state(int(written.read_text())) == "Z")
 
 
 def _state(pid: int) -> str:
+    """Return the state of a process, as Linux writes it; that of an ended one if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -163,7 +163,7 @@ class HotloadManager:
             return
         with self._host.step_aside():
             self._watching.stop()
-            with self._command_lock.taken():
+            with self._engine.builds.compiler.cancelled(), self._command_lock.taken():
                 self._pipeline.close()
                 if unload:
                     self._pipeline.unload_all()
