@@ -575,6 +575,8 @@ class _Process:
             error = self._error(f"{self._unit.source} does not compile: {reason}")
             if "Python.h" in text:
                 error.add_note("the headers of Python are missing: install python3-dev, or python3-devel")
+            elif code >= 0:
+                error.add_note("the end of the output:\n" + "\n".join(text.splitlines()[-_NOTES:]))
         else:
             error = self._error(first.place + first.text, first)
         others = dict.fromkeys(each.describe() for each in messages if each is not first)
@@ -639,7 +641,10 @@ def _messages(text: str) -> Iterator[_Message]:
 
 
 def _gist(text: str) -> str:
-    """Return the line of an output that names the problem."""
+    """Return the line of an output that names the problem; the linker's own lines come before its error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    named = [line for line in lines if "error:" in line]
-    return (named or lines[-1:] or ["the compiler says nothing"])[0]
+    named = (line for words in _PROBLEMS for line in lines if words in line)
+    return next(named, lines[-1] if lines else "the compiler says nothing")
+
+
+_PROBLEMS: Final = ("undefined reference", "cannot find", "multiple definition", "error:", "Error:")

@@ -312,6 +312,33 @@ def test_plain_c_is_a_library_for_ctypes(declared: Workspace, run: Run) -> None:
 
 
 @pytest.mark.terminal
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("native.toml", DECLARED.replace('"-O1"', '"-lnot_there"'), "cannot find -lnot_there"),
+        (
+            "lib/words.c",
+            f"{WORDS_C}int words(const char *text) {{ return 0; }}\n",
+            "multiple definition of `words'",
+        ),
+        ("native.toml", DECLARED.replace('"-O1"', '"-not-a-flag"'), "-not-a-flag"),
+    ],
+    ids=["library", "symbol", "flag"],
+)
+def test_an_error_without_a_line_is_named(
+    declared: Workspace, run: Run, file: str, content: str, message: str
+) -> None:
+    """An error of the linker is the message of the fault, and the notes have the end of the output."""
+    declared[f"greet/{file}"] = content
+    fault = run(declared.config()).fault("greet")
+    assert fault.message.startswith("lib/fast.c does not compile: ")
+    assert message in fault.message
+    (note,) = fault.notes
+    assert note.startswith("the end of the output:\n")
+    assert message in note
+
+
+@pytest.mark.terminal
 def test_an_extension_can_have_several_sources(written: Workspace, run: Run) -> None:
     """A declaration adds further C files to a C extension, and to a Cython module."""
     written["greet/fast.c"] = C.replace('#include "word.h"', "extern const char *word;").replace(
