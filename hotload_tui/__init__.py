@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.runtime.context import PluginContext
     from hotload_tui.core.runtime.loader import Loader
     from hotload_tui.core.watch.watcher import Watcher
+    from hotload_tui.integrations.prometheus import prometheus_text
 
 __all__ = [
     "Compiler",
@@ -41,6 +42,7 @@ __all__ = [
     "Watcher",
     "follow_config",
     "load_config",
+    "prometheus_text",
     "running_host",
 ]
 
@@ -62,6 +64,7 @@ _HOMES = {
     "follow_config": "hotload_tui.core.manager.manager",
     "load_config": "hotload_tui.core.config_files",
     "load_ipython_extension": "hotload_tui.integrations.ipython",
+    "prometheus_text": "hotload_tui.integrations.prometheus",
     "running_host": "hotload_tui.core.hooks.host",
     "unload_ipython_extension": "hotload_tui.integrations.ipython",
 }

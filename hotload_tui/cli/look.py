@@ -38,8 +38,11 @@ _KEYWORD = re.compile(r"([^\W\d]\w*)=(?!=)(.*)", re.DOTALL)  # x==1 is text
 @command(host=True)
 @_NAMES
 @_JSON
-def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
+@click.option("--prometheus", is_flag=True, help="Print the host's figures for Prometheus.")
+def status(scope: Scope, names: tuple[str, ...], *, as_json: bool, prometheus: bool) -> int:
     """Show the plugins of the running host; without a host, the plugins on disk."""
+    if prometheus:
+        return _print_metrics(scope, is_alone=not (names or as_json))
     config = scope.settings(of_host=True)
     remote = scope.reach(config)
     snapshot = (remote or scanned(config)).snapshot()
@@ -65,6 +68,16 @@ def status(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
                 output.narrate(f"  note: {note}")
         for remark in report.remarks(plugin):
             output.narrate(f"{plugin.name}: {remark}")
+    return 0
+
+
+def _print_metrics(scope: Scope, *, is_alone: bool) -> int:
+    from hotload_tui import prometheus_text  # not imported for --help
+
+    if not is_alone:
+        raise UsageError("--prometheus prints all figures of the host, and takes neither a NAME nor --json")
+    text = prometheus_text(scope.reach_running("status --prometheus"))
+    output.standard().write(text.encode("utf-8", "backslashreplace"))
     return 0
 
 

@@ -340,6 +340,8 @@ class HookPointStatus(Struct, frozen=True):
     calls: int
     """Number of calls in this process. 0 with handlers: the host never calls the hook point; more than 0
     without handlers: no plugin answers."""
+    plugin_faults: dict[str, int] = {}
+    """Number of faults of each plugin's handlers in this process, of all versions; none that is 0."""
 
 
 class PluginDetail(Struct, frozen=True):
@@ -403,6 +405,10 @@ class Snapshot(Struct, frozen=True):
     """In order of name."""
     watcher: WatcherStatus
     host: HostStatus
+    failures: dict[str, int] = {}
+    """Number of versions of each plugin that did not go live in this host; none that is 0."""
+    old_versions: dict[str, int] = {}
+    """Number of retired generations of each plugin, also of one that is gone, that are still in memory."""
 
 
 class LogLine(Struct, frozen=True):

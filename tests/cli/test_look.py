@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hotload_tui import Fault
+from hotload_tui import Fault, prometheus_text
 from hotload_tui.core.compiled import Record
 from hotload_tui.core.interpreter import CALLS, works
 from hotload_tui.core.source import read_source
@@ -26,6 +26,37 @@ def register(ctx):
 BAD = "def bad(value):\n    return 1 / value\n\ndef register(ctx):\n    ctx.hook('echo', bad)\n"
 FIELDS = ["name", "state", "digest", "generation", "compile_ms", "load_ms", "points", "fault"]
 FIELDS += ["held", "suspected", "waits", "old", "memory", "left", "outdated", "reload", "gap_ms"]
+
+
+def test_the_figures_of_a_running_host_are_printed_for_prometheus(
+    workspace: Workspace, hotload: Hotload
+) -> None:
+    """``status --prometheus`` prints the text that the host itself gives, and nothing else."""
+    workspace["greet"] = GREET
+    workspace["bad"] = BAD
+    running = hotload.serve()
+    running.host.call("echo", 0)
+    done = hotload("status", "--prometheus")
+    assert (done.code, done.out, done.err) == (0, prometheus_text(running.manager), "")
+    assert 'hotload_hook_faults_total{point="echo",plugin="bad"} 1\n' in done.out
+
+
+def test_figures_for_prometheus_need_a_host(workspace: Workspace, hotload: Hotload) -> None:
+    """Without a host there are no figures: exit code 3, and no output that a scraper would take for zeros."""
+    workspace["greet"] = GREET
+    done = hotload("status", "--prometheus")
+    assert (done.code, done.out) == (3, "")
+    assert "needs a host" in done.err
+
+
+@pytest.mark.parametrize("argument", ["greet", "--json"])
+def test_figures_for_prometheus_are_those_of_the_whole_host(
+    workspace: Workspace, hotload: Hotload, argument: str
+) -> None:
+    """``status --prometheus`` refuses a plugin's name and another format."""
+    workspace["greet"] = GREET
+    done = hotload("status", "--prometheus", argument)
+    assert (done.code, done.out) == (2, "")
 
 
 def test_without_a_host_the_state_comes_from_the_disk(workspace: Workspace, hotload: Hotload) -> None:

@@ -205,6 +205,8 @@ class FaultReports:
     def __init__(self) -> None:
         self.observer: FaultObserver | None = None
         self.module_path = "hotplug"
+        self.counts: dict[str, dict[str, int]] = {}
+        """The number of faults of all versions, by hook point and plugin."""
 
     def is_fault(self, error: BaseException, *, is_awaited: bool = False) -> bool:
         """Return whether an error that a handler raised is a fault, and does not pass to the caller."""
@@ -213,6 +215,8 @@ class FaultReports:
     def report(self, handler: Handler, error: BaseException, args: _Args, kwargs: _Kwargs) -> Fault:
         """Report the error that a handler raised when it was called with these arguments."""
         handler.faults += 1
+        counts = self.counts.setdefault(handler.point, {})
+        counts[handler.plugin] = counts.get(handler.plugin, 0) + 1
         fault = self.fault(handler, error, args, kwargs)
         if self.observer is not None:
             self.observer(fault, handler.generation)
@@ -657,6 +661,7 @@ class HookHost(HookCalls):
                 point=point,
                 handlers=tuple(handler.status() for handler in table.get(point, ())),
                 calls=self._flight.calls_of(point),
+                plugin_faults=self._reports.counts.get(point, {}).copy(),
             )
             for point in sorted(self._flight.points())
         )

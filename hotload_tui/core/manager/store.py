@@ -110,6 +110,8 @@ class StatusStore:
         self._limited = limited
         self._logging_problem = ""  # the newest one, which the log shows once
         self._ledgers: dict[str, tuple[LedgerEntry, ...]] = {}
+        self.failures: dict[str, int] = {}
+        """The number of versions of each plugin that did not go live; replaced, never changed."""
         self._bus = EventBus()
         self._log = HostLog()
         self.history = History()
@@ -121,6 +123,9 @@ class StatusStore:
 
     def publish(self, event: AnyEvent, trace: str = "") -> None:
         """Publish an event, and add its line to the log; ``trace`` goes to the program's logging only."""
+        if isinstance(event, PluginFailed) and not event.fault.is_running:
+            with self._lock:
+                self.failures = {**self.failures, event.name: self.failures.get(event.name, 0) + 1}
         self._bus.publish(event)
         if isinstance(event, WatcherChanged):
             level: Level = "warning" if event.trouble else "info"
@@ -595,6 +600,7 @@ class Queries:
         self._compiled = Path(config.compiled_dir).absolute()
         self._store = store
         self._live = loader.live
+        self._held = loader.held
         self._started_at = clock()
 
     def snapshot(self, watcher: WatcherStatus, config_fault: str) -> Snapshot:
@@ -612,7 +618,8 @@ class Queries:
         statuses = self._store.statuses()
         if self._outdated.may_be(map(attrgetter("digest"), statuses), changed):
             statuses = tuple(self._now(status, changed) for status in statuses)
-        return Snapshot(statuses, self._host.points(), watcher, host)
+        failures, held = self._store.failures, self._held.counts()
+        return Snapshot(statuses, self._host.points(), watcher, host, failures, held)
 
     def _now(self, status: PluginStatus, changed: Mapping[str, str]) -> PluginStatus:
         outdated = self._outdated.of(self._live(status.name), changed)

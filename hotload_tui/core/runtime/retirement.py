@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FunctionType, MethodType
@@ -440,6 +441,10 @@ class HeldGenerations:
         """Stop watching the calls of held generations."""
         for gone in self._held:
             gone.calls.end()
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of generations of each plugin that are not freed; any thread may ask."""
+        return Counter(gone.plugin for gone in self._held)
 
     def memory_of(self, plugin: str) -> str:
         """Return ``freed``, or what is left of the newest held generation and the number of older ones."""
