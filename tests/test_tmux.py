@@ -132,6 +132,25 @@ def test_the_editor_opens_at_the_failing_line(project: Path, tmux: Tmux) -> None
     assert "1 / 0" not in (project / "plugins" / "greet" / "plugin.py").read_text()
 
 
+def test_a_failing_test_holds_a_save_back(project: Path, tmux: Tmux) -> None:
+    """With the gate, the Error tab shows the test and its assert, and the save goes live once it passes."""
+    (project / "hotload.toml").write_text('gate = "tests"\n')
+    test = project / "plugins" / "greet" / "test_it.py"
+    test.write_text("import plugin\n\n\ndef test_it():\n    assert plugin.VALUE == 1\n")
+    write(project, "greet", "VALUE = 1\n\n\ndef register(ctx): ...\n")
+    tmux.run(HOTLOAD)
+    tmux.wait_for("+ ok")
+    write(project, "greet", "VALUE = 2\n\n\ndef register(ctx): ...\n")
+    tmux.wait_for("* build")
+    screen = tmux.wait_for(lambda screen: "~ STALE" in screen and "> 5" in screen)
+    assert "test_it.py::test_it: assert 2 == 1" in screen
+    assert "assert plugin.VALUE == 1" in screen
+    test.write_text(test.read_text().replace("== 1", "== 2"))
+    tmux.wait_for(lambda screen: "+ ok" in screen and "~ STALE" not in screen)
+    tmux.press("q")
+    tmux.wait_for(lambda screen: screen.strip().endswith("shell>"))
+
+
 def test_ctrl_z_goes_back_to_the_shell_and_fg_to_the_console(project: Path, tmux: Tmux) -> None:
     """Ctrl-Z gives the shell its terminal, a save meanwhile goes live, and ``fg`` restores the console."""
     tmux.run(HOTLOAD)

@@ -128,13 +128,16 @@ def build(scope: Scope, names: tuple[str, ...]) -> int:
 @command(host=False)
 @_NAMES
 @_JSON
-def check(scope: Scope, names: tuple[str, ...], *, as_json: bool) -> int:
+@click.option("--tests", is_flag=True, help="Also run the tests of each plugin that loads.")
+def check(scope: Scope, names: tuple[str, ...], *, as_json: bool, tests: bool) -> int:
     """Compile and load plugins in a separate process; exit 1 if any plugin fails."""
-    from hotload_tui.cli.trial import try_all  # not imported for --help
+    from hotload_tui.cli.trial import tested, try_all  # not imported for --help
 
     config = scope.settings()
     plugins = _some(scanned(config).snapshot(), names, config)
     statuses = try_all(plugins, config, scope.as_arguments())
+    if tests:
+        statuses = [tested(status, config) for status in statuses]
     report.show(statuses, as_json=as_json)
     for each in () if as_json else statuses:
         if each.reload == "replace":

@@ -29,7 +29,13 @@ def is_failed(status: PluginStatus) -> bool:
     """Return whether the newest build or load of the plugin failed."""
     if status.state in (PluginState.FAIL, PluginState.STALE):
         return True
-    return status.fault is not None and status.fault.phase in ("discover", "compile", "load", "register")
+    return status.fault is not None and status.fault.phase in (
+        "discover",
+        "compile",
+        "test",
+        "load",
+        "register",
+    )
 
 
 def table(statuses: Sequence[PluginStatus]) -> list[str]:

@@ -26,9 +26,12 @@ from msgspec import Struct, structs
 from hotload_tui import HookHost, HotloadManager
 from hotload_tui.cli import output
 from hotload_tui.core.config import Config
+from hotload_tui.core.directories import find_plugin
 from hotload_tui.core.errors import HotloadError, RequirementError
 from hotload_tui.core.model import Fault, PluginState, PluginStatus
 from hotload_tui.core.runtime.threads import MainTrials
+from hotload_tui.core.source import SourceRule, scan
+from hotload_tui.core.suite import SuiteRun, own_tests
 from hotload_tui.remote.process.blame import CUT_OFF, fault_of_death
 from hotload_tui.remote.process.supervisor import kill_group, python_with
 
@@ -81,6 +84,24 @@ def try_all(plugins: Sequence[PluginStatus], config: Config, options: Sequence[s
                     raise HotloadError("the process that tries plugins ended before it tried one")
                 judged[culprit.name] = _casualty(culprit, child, child.step)
     return [judged.get(plugin.name, plugin) for plugin in plugins]
+
+
+def tested(plugin: PluginStatus, config: Config) -> PluginStatus:
+    """Run the tests of a plugin that loads; return its status, with the fault if a test failed."""
+    rule = SourceRule(config.watch.ignore, config.layout)
+    directory = find_plugin(Path(config.runtime_dir), plugin.name, rule.layout)
+    if plugin.state is not PluginState.OK or directory is None:
+        return plugin
+    tests = own_tests(directory, list(scan(directory.path, rule).files))
+    if not tests:
+        output.narrate(f"{plugin.name}: it has no tests")
+        return plugin
+    verdict = SuiteRun(directory, tests, config.gate_timeout).verdict()
+    if verdict.text:
+        output.narrate(f"{plugin.name}: {verdict.text}")
+    if verdict.fault is None:
+        return plugin
+    return structs.replace(plugin, state=PluginState.FAIL, fault=verdict.fault)
 
 
 def _casualty(plugin: PluginStatus, child: _Child, step: TrialStep) -> PluginStatus:
@@ -183,6 +204,8 @@ def run_trial(config: Config, names: Sequence[str], trace: Path, parent: int) ->
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     data = output.take_standard()
     trials = MainTrials() if hasattr(signal, "setitimer") else None
+    plugins = {name: structs.replace(each, gate=None) for name, each in config.plugins.items()}
+    config = structs.replace(config, gate="", plugins=plugins)  # ``tested`` runs the tests, if it is asked to
     manager = HotloadManager(HookHost(), config, trials=trials, acquires=False)
     manager.scan()
     with trace.open("w") as file:

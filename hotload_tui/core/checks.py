@@ -41,7 +41,7 @@ PARSED: Final = 256 << 10
 _PATIENCE = 60.0  # seconds
 _HEAD_SIZE: Final = 64 << 10  # characters of a file in which its docstring is looked for
 PYTHON: Final = re.compile(r"(python|pypy)[\d.]*(\.exe)?")
-"""The names of interpreters: a program that embeds Python has another name, and must not be started again."""
+"""The file names of interpreters: in a program that embeds Python, ``sys.executable`` is that program."""
 
 _SCRIPT = """
 import importlib.util, marshal, os, sys, warnings

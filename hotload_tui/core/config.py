@@ -26,6 +26,7 @@ ON_FAULT: Final = ("collect", "raise", "log")
 _POSITIVE: Final = (
     *((name, "seconds") for name in ("debounce_time", "load_timeout", "drain_timeout", "sweep_interval")),
     ("probation", "seconds"),
+    ("gate_timeout", "seconds"),
     ("max_file_size", "MiB"),
 )
 """The settings that must be greater than 0, and their units."""
@@ -51,6 +52,8 @@ class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     follow: Literal["state", "all"] = "state"
     """Where objects of the plugin's classes follow a reload: in its state and in the containers that the
     program has registered, or everywhere."""
+    gate: Literal["", "tests"] | None = None
+    """What a version must pass before it goes live. ``None``: as the project's ``gate`` says."""
     settings: dict[str, object] = field(default_factory=dict)
     """The table that the plugin reads as ``ctx.settings``."""
 
@@ -98,6 +101,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     They are paths, or names of packages on the import path.
     """
+    gate: Literal["", "tests"] = ""
+    """``tests``: a version goes live only when the plugin's own tests pass; empty: at once."""
+    gate_timeout: float = 60.0
+    """Seconds that the tests of one plugin may take."""
     load_timeout: float = 10.0
     """Seconds that executing a plugin's modules and its ``register`` may take together."""
     drain_timeout: float = 5.0
@@ -172,6 +179,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def of(self, plugin: str) -> PluginConfig:
         """Return the settings of one plugin; defaults if nothing is configured."""
         return self.plugins.get(plugin, _UNCONFIGURED)
+
+    def gate_of(self, plugin: str) -> str:
+        """Return what a version of a plugin must pass before it goes live; empty if nothing."""
+        own = self.of(plugin).gate
+        return self.gate if own is None else own
 
 
 def _check_words(config: Config) -> None:

@@ -473,19 +473,20 @@ def fault_of(
     module_path: str,
     generation: int = 0,
     text_of: TextOf = lambda _: None,
+    own_places: tuple[str, ...] = (),
 ) -> Fault:
     """Return the fault for ``error``, raised in ``phase`` of ``plugin``; never raises.
 
     For a ``PluginError`` that was raised from a plugin's exception, the fault describes that exception.
-    Modules below ``module_path`` belong to plugins. ``text_of`` returns sources that were compiled but never
-    executed.
+    Modules below ``module_path`` belong to plugins, and so does code from the folders and files
+    ``own_places``. ``text_of`` returns sources that were compiled but never executed.
     """
     notes: tuple[str, ...] = ()
     cause = cause_of(error)
     if _is_a(error, PluginError) and cause is not None:
         notes = tuple(notes_of(error))  # what a failed load left behind
         error = cause
-    describer = _Describer(phase, plugin, f"{module_path}.", text_of)
+    describer = _Describer(phase, plugin, f"{module_path}.", text_of, own_places)
     try:
         fault = describer.describe(error, "")
     except FOREIGN as failure:  # foreign code: reading a part of an exception may raise
@@ -583,7 +584,9 @@ _JOINTS = {
 class _Describer:
     """Describes one exception and the exceptions that belong to it."""
 
-    def __init__(self, phase: Phase, plugin: str, prefix: str, text_of: TextOf) -> None:
+    def __init__(
+        self, phase: Phase, plugin: str, prefix: str, text_of: TextOf, folders: tuple[str, ...]
+    ) -> None:
         self._phase = phase
         self._plugin = plugin
         self._prefix = prefix
@@ -593,7 +596,7 @@ class _Describer:
         self._at = clock()
         self._seen: set[int] = set()
         self._lines: dict[tuple[int, str], list[str]] = {}
-        self._folders: tuple[str, ...] = ()
+        self._folders = folders
         self._questions = _Questions()
 
     def describe(self, error: BaseException, relation: _Relation) -> Fault:

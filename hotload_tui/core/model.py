@@ -21,6 +21,7 @@ from hotload_tui.core.errors import near
 Phase = Literal[
     "discover",
     "compile",
+    "test",
     "load",
     "register",
     "hook",
@@ -235,7 +236,7 @@ class PluginStatus(Struct, frozen=True):
     """How an earlier host ended while the live version was active, if the cause may be outside the plugin;
     empty if none did, or if the version was loaded again since."""
     waits: str = ""
-    """What a plugin in state ``wait`` waits for; empty in all other states."""
+    """What a plugin in state ``wait`` waits for, or its newest version in state ``build``; else empty."""
     reload: str = ""
     """``replace`` if the live generation leaves before another one is tried; else empty."""
     gap_seconds: float = 0.0

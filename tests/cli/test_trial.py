@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Hotload, has_ended
-from tests.conftest import Workspace
+from tests.conftest import Workspace, answering
 from tests.waiting import until
 
 FINE = "print('noise')\n\ndef register(ctx):\n    ctx.hook('greet', str, priority=7)\n"
@@ -217,3 +217,30 @@ def test_a_handler_that_does_not_fit_its_point(workspace: Workspace, hotload: Ho
     assert "plugin.py:3" in done.out + done.err
     assert "hello() does not fit hook point 'greet'" in done.out + done.err
     assert "write: def hello(name: str) -> str:" in done.out + done.err
+
+
+def test_the_tests_of_a_plugin_are_part_of_a_check_if_asked_for(
+    workspace: Workspace, hotload: Hotload
+) -> None:
+    """``check --tests`` runs the tests, and shows a failing one with its assert; ``check`` runs none."""
+    (workspace.root / "hotload.toml").write_text('gate = "tests"\n')
+    for name, value in (("greet", 1), ("wrong", 2), ("none", 1)):
+        workspace[name] = answering(1, name)
+        if name != "none":
+            workspace[f"{name}/test_it.py"] = (
+                f"from plugin import answer\n\n\ndef test_it():\n    assert answer() == {value}\n"
+            )
+    assert hotload.process("check").code == 0
+    done = hotload.process("check", "--tests", "--json")
+    assert done.code == 1
+    assert {each["name"]: each["state"] for each in done.plugins} == {
+        "greet": "ok",
+        "none": "ok",
+        "wrong": "FAIL",
+    }
+    (fault,) = (each["fault"] for each in done.plugins if each["name"] == "wrong")
+    assert isinstance(fault, dict)
+    assert (fault["phase"], fault["line"], Path(fault["file"]).name) == ("test", 5, "test_it.py")
+    assert "greet: 1 passed" in done.err
+    assert "none: it has no tests" in done.err
+    assert "wrong: test: AssertionError: test_it.py::test_it: assert 1 == 2" in done.err

@@ -102,6 +102,8 @@ class Facts(Struct, frozen=True):
     """Whether to report a failure at once, because no file is half-written."""
     is_built: bool = False
     """Whether the source has been compiled."""
+    is_at_gate: bool = False
+    """Whether the tests run that the compiled source must pass before it loads."""
     requires: tuple[str, ...] = ()
     """The plugins that the newest known version requires."""
     hold: str | None = None
@@ -148,6 +150,8 @@ class Decision(Struct, frozen=True):
     """Why a plugin that this plugin requires, or one that requires this plugin, keeps it from loading."""
     is_postponed: bool = False
     """Whether a failure is not reported yet, because a file may be half-written."""
+    is_at_gate: bool = False
+    """Whether tests decide later: those of its newest version, or of one that this version requires."""
     is_mended: bool = False
     """Whether the source is the live version again, so that the plugin is ok without a load."""
     leaves: str = ""
@@ -156,6 +160,7 @@ class Decision(Struct, frozen=True):
 
 LEFT: Final = ("claim", "tied")
 """The values of ``retry`` for which a plugin that is unloaded may have kept another one from loading."""
+GATE: Final = "it goes live when its tests have passed"
 REPLACED = 'its live version leaves before the new one is tried: reload = "replace"'
 
 BROKEN = (PluginState.FAIL, PluginState.STALE)
@@ -221,6 +226,8 @@ def _newest(plugin: Facts, source: str) -> Decision:
     """Decide about a plugin whose newest version is to be loaded."""
     if plugin.is_broken or source in plugin.failed:
         return _failed(plugin)
+    if plugin.is_at_gate:
+        return Decision(plugin.name, "keep", (GATE,), is_at_gate=True)
     return _load(plugin, "newest", source, _why(plugin))
 
 
@@ -420,7 +427,7 @@ class _Family:
     def _has_failed(self, other: Facts) -> bool:
         """Return whether the newest version of a plugin with an older live version does not load now."""
         decision = self._left_out.get(other.name) or self._own[other.name]
-        if decision.action == "fail" or decision.is_postponed:
+        if decision.action == "fail" or decision.is_postponed or decision.is_at_gate:
             return other.is_looked_at
         return other.is_looked_at and other.state in BROKEN and not decision.is_mended
 
@@ -436,7 +443,9 @@ class _Family:
             return replace(own, digest="", reasons=("no version of it is live",))
         if one.version == "held" and plugin.live:
             return Decision(one.name, "keep")
-        others = (self._left_out.get(each) or self._own[each] for each in plugin.requires)
+        others = [self._left_out.get(each) or self._own[each] for each in plugin.requires]
+        if any(other.is_at_gate for other in others):
+            return Decision(one.name, "keep", (reason,), one.version, is_at_gate=True)
         if not plugin.is_settled or any(other.is_postponed for other in others):
             return Decision(one.name, "keep", version=one.version, is_postponed=True)
         is_waiting = not plugin.live and not (one.version == "newest" and self._cycle(one.name))

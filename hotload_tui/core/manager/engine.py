@@ -40,6 +40,7 @@ from hotload_tui.core.faults import (
 from hotload_tui.core.interpreter import Interrupted
 from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.manager.decide import depending_on, in_order
+from hotload_tui.core.manager.gates import Gates
 from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.manager.retire_thread import RetireThread
 from hotload_tui.core.manager.store import StatusStore
@@ -378,8 +379,10 @@ class CommandLock:
         self._afterwards: Callable[[], None] | None = None
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self) -> Iterator[bool]:
         """Wait for the lock and hold it; a thread that holds it may take it again.
+
+        Yields whether the thread did not hold it before.
 
         Raises ``RefusedError`` in a plugin that is being loaded: the command that loads it holds the lock.
         """
@@ -391,7 +394,7 @@ class CommandLock:
         try:
             before, self._holder = self._holder, get_ident()
             try:
-                yield
+                yield not before
             finally:
                 self._holder = before
                 if not before:
@@ -428,6 +431,7 @@ class Engine:
         self.root = Path(config.runtime_dir).absolute()
         self.rule = SourceRule(config.watch.ignore, config.layout)
         self.builds = Builds(config, store, self.rule, step_observer, loader.stall_watch)
+        self.gates = Gates(config, store, self.rule, self.builds.record.good)
         self.dependencies = DependencyGraph(config, loader)
         self.self_writes = SelfWriteGuard()
         self.repositories = Repositories(self.root, config.debounce_time)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import time as clock  # a plugin can replace it
 from types import MappingProxyType, TracebackType
@@ -32,6 +32,7 @@ from hotload_tui.core.events import (
 from hotload_tui.core.hooks.host import HookHost
 from hotload_tui.core.limits import StallWatch
 from hotload_tui.core.manager.engine import CommandLock, Engine
+from hotload_tui.core.manager.gates import GateRun
 from hotload_tui.core.manager.pipeline import Holds, Pipeline
 from hotload_tui.core.manager.plan import Planner
 from hotload_tui.core.manager.retire_thread import Probation
@@ -102,6 +103,7 @@ class HotloadManager:
             self._config.module_path, self._plugin_with, loader.starter_of, self._error_uncaught
         )
         self._engine = engine = Engine(self._config, self._store, loader, step_observer)
+        engine.gates.ended = self._gate_ended
         self._pipeline = Pipeline(engine)
         self._holds = Holds(engine, self._pipeline)
         self._queries = Queries(host, self._config, self._store, loader, engine.outdated)
@@ -128,7 +130,7 @@ class HotloadManager:
         A missing runtime directory is no error: ``snapshot().watcher.trouble`` reports it, and the watcher
         waits for it.
         """
-        with self._command_lock.taken():
+        with self._command():
             if self._detach:
                 return
             self._engine.outdated.shared.note()
@@ -163,6 +165,7 @@ class HotloadManager:
             return
         with self._host.step_aside():
             self._watching.stop()
+            self._engine.gates.stop()
             with self._engine.builds.compiler.cancelled(), self._command_lock.taken():
                 self._pipeline.close()
                 if unload:
@@ -205,6 +208,33 @@ class HotloadManager:
 
     # ---- commands
 
+    @contextlib.contextmanager
+    def _command(self) -> Iterator[None]:
+        """Take the lock for a command that loads plugins; after it, wait for the tests that decide on them.
+
+        The wait holds no lock. A command within another one does not wait.
+        """
+        with self._command_lock.taken() as is_outermost:
+            yield
+            runs = self._engine.gates.claim() if is_outermost else []
+        while runs:
+            for run in runs:
+                with self._engine.loader.blocked():
+                    run.over.wait()
+            with self._command_lock.taken():
+                for run in runs:
+                    self._pipeline.pass_gate(run)
+                runs = self._engine.gates.claim()
+
+    def _gate_ended(self, run: GateRun) -> None:
+        with self._command_lock.taken():
+            if run.is_awaited:
+                return
+            try:
+                self._pipeline.pass_gate(run)
+            except HotloadError as error:  # for example, the folder of plugins is gone
+                self._store.write("warning", run.name, f"not loaded after its tests: {error}")
+
     def scan(self) -> tuple[PluginStatus, ...]:
         """Find the plugins without reading or running their code. Raises ``RuntimeDirError``."""
         with self._command_lock.taken():
@@ -215,20 +245,20 @@ class HotloadManager:
 
     def scan_and_load_all(self) -> tuple[PluginStatus, ...]:
         """Bring every plugin up to date with its source. Raises ``RuntimeDirError``."""
-        with self._command_lock.taken():
+        with self._command():
             found = self._pipeline.find()
             for warning in unmatched_entries(self._config, found):
                 self._store.write("warning", "", warning)
             self._pipeline.update(found.values())
-            return self._store.statuses()
+        return self._store.statuses()
 
     def load_plugin(self, path: Path) -> PluginStatus:
         """Bring the plugin in the directory ``path`` up to date. Raises ``UnknownPluginError``."""
-        with self._command_lock.taken():
+        with self._command():
             layout, place = self._engine.rule.layout, Path(path).absolute()
             directory = self._pipeline.find_one(layout.plugin_at(place, place.parent) or place.name)
             self._pipeline.update([directory])
-            return self._store.status(directory.name)
+        return self._store.status(directory.name)
 
     def handle_file_change(self, path: Path) -> None:
         """Bring the plugin that contains a changed file up to date; ignore files outside plugins."""
@@ -248,11 +278,13 @@ class HotloadManager:
 
     def rebuild(self, name: str | None = None, *others: str, force: bool = False) -> tuple[PluginStatus, ...]:
         """Build and load plugins, as ``ManagerApi.rebuild`` says."""
-        with self._command_lock.taken():
-            if name is not None:
-                return self._store.some(self._pipeline.rebuild_some((name, *others), force=force))
-            self._pipeline.rebuild(force=force)
-            return self._store.statuses()
+        with self._command():
+            if name is None:
+                self._pipeline.rebuild(force=force)
+                names = [status.name for status in self._store.statuses()]
+            else:
+                names = self._pipeline.rebuild_some((name, *others), force=force)
+        return self._store.some(names)
 
     def rollback(self, name: str, generation: int) -> PluginStatus:
         """Make an earlier generation's artifact live again, and hold the plugin there.
@@ -281,16 +313,16 @@ class HotloadManager:
 
     def release(self, name: str) -> PluginStatus:
         """Release the plugin if it is HELD, and bring it up to date with its source."""
-        with self._command_lock.taken():
+        with self._command():
             directory = self._pipeline.find_one(name)
             self._engine.builds.release(name, "asked for")
             self._engine.builds.unbar(name, "asked for")
             self._pipeline.update([directory])
-            return self._store.status(name)
+        return self._store.status(name)
 
     def enable(self, name: str) -> PluginStatus:
         """Rename ``_name`` to ``name`` and load the plugin, or release it if it is HELD; else do nothing."""
-        with self._command_lock.taken():
+        with self._command():
             if not self._config.of(name).enabled and self._pipeline.find_one(name).enabled:
                 raise RefusedError(
                     f"{name} is switched off by enabled = false in hotload.toml; change it there"
@@ -299,7 +331,7 @@ class HotloadManager:
                 self._undoable.append((f"enable {name}", lambda: self._toggle(name, directories.disable)))
             elif self._pipeline.is_held(name):
                 self.release(name)
-            return self._store.status(name)
+        return self._store.status(name)
 
     def disable(self, name: str) -> PluginStatus:
         """Rename ``name`` to ``_name`` and unload the plugin; do nothing if it is disabled."""
@@ -361,10 +393,10 @@ class HotloadManager:
 
     def new(self, name: str, template: str = "simple") -> PluginStatus:
         """Create a plugin from a template and load it. Raises ``UsageError`` if the name is invalid."""
-        with self._command_lock.taken():
+        with self._command():
             layout = self._engine.rule.layout
             self._pipeline.update([directories.create(self._engine.root, name, template, layout)])
-            return self._store.status(name)
+        return self._store.status(name)
 
     def invoke(self, point: str, /, *args: object, **kwargs: object) -> Invocation:
         """Call a hook point; return each value as JSON values, or as a shortened ``repr``.

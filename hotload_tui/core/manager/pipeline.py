@@ -15,8 +15,9 @@ from hotload_tui.core.compiled import Hold, remove_leftovers
 from hotload_tui.core.directories import PluginDirectory, find_plugin, find_plugins, unknown
 from hotload_tui.core.errors import ArtifactError, DiscoverError, HotloadError, RefusedError
 from hotload_tui.core.events import PluginDisabled, PluginDiscovered, PluginFailed, PluginRemoved
-from hotload_tui.core.manager.decide import in_order
+from hotload_tui.core.manager.decide import depending_on, in_order
 from hotload_tui.core.manager.engine import Engine, is_same
+from hotload_tui.core.manager.gates import GateRun
 from hotload_tui.core.manager.staging import why_again
 from hotload_tui.core.manager.update import Update
 from hotload_tui.core.model import Fault, FileDigest, HistoryEntry, PluginState, PluginStatus
@@ -104,6 +105,7 @@ class Pipeline:
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
             self.unload(name)
+            self._engine.gates.forget(name)
             self._dependencies.forget(name)
             self._store.drop(name)
             self._engine.self_writes.forget(name)
@@ -137,7 +139,7 @@ class Pipeline:
         reasons = {each.name: why_again(self._store.get(each.name)) for each in on}
         asked = {name: reason or "asked for" for name, reason in reasons.items() if reason or force}
         self.update(found.values(), asked=asked, fresh=force)
-        if not asked and self._loaded() == loaded:
+        if not asked and self._loaded() == loaded and not self._engine.gates.is_busy:
             self.update(on, asked=dict.fromkeys(reasons, "asked for"))
 
     def rebuild_some(self, names: Iterable[str], *, force: bool) -> list[str]:
@@ -157,6 +159,25 @@ class Pipeline:
         found = self._find_some(list(names))
         on = [each for each in found.values() if self._engine.is_on(each) and not self.is_held(each.name)]
         self.update(on, asked={each.name: reason for each in on})
+
+    def pass_gate(self, run: GateRun) -> None:
+        """Load a version whose tests have passed, with the plugins that waited for it; else report the fault.
+
+        If the plugin has changed meanwhile, its newest version is tested instead.
+        """
+        gates, builds = self._engine.gates, self._builds
+        if self._is_closed or not gates.is_current(run):
+            return
+        name = run.name
+        found = self._find_some(
+            [name, *depending_on([name], self._dependencies.requiring(), self._dependencies.newest)]
+        )
+        if name not in found:
+            return
+        is_meant = gates.is_as_tested(run) and builds.hold(name, run.source.digest) is None
+        if not is_meant:
+            gates.forget(name)
+        self.update(found.values(), asked={name: "its tests have ended"} if is_meant else {})
 
     def _loaded(self) -> dict[str, tuple[PluginState, int, str]]:
         """Return each plugin's state, generation and source digest."""
@@ -225,6 +246,7 @@ class Pipeline:
         known = self._store.get(directory.name)
         if known is None or known.state is not PluginState.OFF or known.path != status.path:
             self._store.put(status)
+            self._engine.gates.forget(directory.name)
             self.unload(directory.name)
             self._store.put_not_live(directory.name, PluginState.OFF)
             self._store.publish(PluginDisabled(clock(), directory.name))

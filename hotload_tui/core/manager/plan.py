@@ -16,7 +16,7 @@ from hotload_tui.core.artifact import Artifact, Manifest
 from hotload_tui.core.checks import foreign_packages, named_points, state_obstacle, unresolved_imports
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError
-from hotload_tui.core.manager.decide import Decision, ordered, unloaded
+from hotload_tui.core.manager.decide import GATE, Decision, ordered, unloaded
 from hotload_tui.core.manager.outdated import older_natives
 from hotload_tui.core.manager.staging import StagedPlugin, Stager, why_again
 from hotload_tui.core.model import FileChange, Plan, PluginPlan
@@ -109,7 +109,7 @@ class Planner(Stager):
             goes=goes,
             is_all_known=is_all_known,
             obstacles=(*self._obstacles(source), *preview.lacks),
-            notes=(*preview.warnings, *_remains(source, manifest), *shown.notes),
+            notes=(*preview.warnings, *_remains(source, manifest), *self._gate(one, source), *shown.notes),
         )
 
     def _outdated(self, one: StagedPlugin) -> Iterator[str]:
@@ -121,6 +121,10 @@ class Planner(Stager):
             built = built_modules(one.source)
             paths = (file.path for file in one.source.files)
             yield from older_natives(Path(one.source.root), paths, built)
+
+    def _gate(self, one: StagedPlugin, source: Source) -> Iterator[str]:
+        if self.engine.gates.tests(one.directory, source):
+            yield GATE
 
     def _points(
         self, one: StagedPlugin, source: Source, previous: Artifact | None

@@ -112,6 +112,8 @@ class StatusStore:
         self._ledgers: dict[str, tuple[LedgerEntry, ...]] = {}
         self.failures: dict[str, int] = {}
         """The number of versions of each plugin that did not go live; replaced, never changed."""
+        self.at_gate: dict[str, str] = {}
+        """For each plugin whose newest version waits for its tests, its digest; replaced, never changed."""
         self._bus = EventBus()
         self._log = HostLog()
         self.history = History()
@@ -536,7 +538,7 @@ class History:
                         event.name,
                         HistoryEntry(event.at, event.generation, event.digest, seconds, event.seconds),
                     )
-                case PluginFailed() if event.fault.phase in ("compile", "load", "register"):
+                case PluginFailed() if event.fault.phase in ("compile", "test", "load", "register"):
                     build = self._builds.pop(event.name, None)
                     digest = build.digest if build and event.fault.phase != "compile" else ""
                     seconds = build.seconds if build and digest else 0.0
@@ -618,6 +620,8 @@ class Queries:
         statuses = self._store.statuses()
         if self._outdated.may_be(map(attrgetter("digest"), statuses), changed):
             statuses = tuple(self._now(status, changed) for status in statuses)
+        if at_gate := self._store.at_gate:
+            statuses = tuple(_at_gate(status, at_gate) for status in statuses)
         failures, held = self._store.failures, self._held.counts()
         return Snapshot(statuses, self._host.points(), watcher, host, failures, held)
 
@@ -628,6 +632,7 @@ class Queries:
     def detail(self, name: str) -> PluginDetail:
         """Return all details of one plugin, from its live version or else from its source."""
         status = self._now(self._store.status(name), self._outdated.shared.changed())
+        status = _at_gate(status, self._store.at_gate)
         live = self._live(name)
         if live is not None:
             manifest = live.generation.artifact.manifest
@@ -689,6 +694,14 @@ def _standing(live: LivePlugin) -> Iterator[LedgerEntry]:
     generation = live.generation
     yield from live.ledger.standing()
     yield from native.standing(generation.artifact, generation.number, generation.file_of)
+
+
+def _at_gate(status: PluginStatus, digests: Mapping[str, str]) -> PluginStatus:
+    """Return the status of a plugin whose newest version waits for its tests as that of one in the build."""
+    if digest := digests.get(status.name):
+        waits = "its tests, which run now"
+        return replace(status, state=PluginState.BUILD, source_digest=digest, waits=waits)
+    return status
 
 
 def _source_of(status: PluginStatus, rule: SourceRule) -> tuple[SourceFile, ...]:

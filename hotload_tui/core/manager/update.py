@@ -141,7 +141,8 @@ class Update(Stager):
         else:
             source, artifact = known
             self._follow(one, source)
-            self._have_newest(one, artifact)
+            self._have_newest(one, source, artifact)
+        self.engine.gates.overtake(one.name, one.source.digest if one.source else "")
         if one.source is None:
             return
         if one.hold is None:
@@ -155,11 +156,16 @@ class Update(Stager):
         fresh = self._fresh and bool(one.facts.asked)
         build = self.engine.builds.compile(one.directory, source, fresh=fresh)
         one.compile_seconds = build.seconds if build.compiled or build.reused else 0.0
-        self._have_newest(one, build.artifact)
+        self._have_newest(one, source, build.artifact)
 
-    def _have_newest(self, one: StagedPlugin, artifact: Artifact) -> None:
+    def _have_newest(self, one: StagedPlugin, source: Source, artifact: Artifact) -> None:
         self._have(one, artifact, is_newest=True)
         self.engine.dependencies.note(one.name, artifact.manifest.requires)
+        found = self.engine.gates.judge(one.directory, source, again=bool(one.facts.asked))
+        one.facts = replace(one.facts, is_at_gate=found == "running")
+        if isinstance(found, Fault):
+            one.fault = found
+            one.facts = replace(one.facts, is_broken=True)
 
     def gave_up(self, one: StagedPlugin, decision: Decision, error: HotloadError) -> None:
         """Log that an earlier version does not load; end the hold at it, unless the source is barred."""

@@ -222,6 +222,7 @@ class Watching:
             return
         self._try(self._installed(), "what it lacked is installed")
         self._try(self._programs.ready(self._store.lacking_programs()), "what it lacked is installed")
+        self._try(self._engine.gates.to_repeat(), "its test has changed")
         unwritten = self._store.unwritten()
         if not unwritten:
             self._write_pause = _FIRST_PAUSE
