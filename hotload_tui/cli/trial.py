@@ -204,8 +204,10 @@ def run_trial(config: Config, names: Sequence[str], trace: Path, parent: int) ->
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     data = output.take_standard()
     trials = MainTrials() if hasattr(signal, "setitimer") else None
-    plugins = {name: structs.replace(each, gate=None) for name, each in config.plugins.items()}
-    config = structs.replace(config, gate="", plugins=plugins)  # ``tested`` runs the tests, if it is asked to
+    plugins = {name: structs.replace(each, gate=None, checks=None) for name, each in config.plugins.items()}
+    config = structs.replace(
+        config, gate=(), checks=(), plugins=plugins
+    )  # ``tested`` runs the tests, if it is asked to
     manager = HotloadManager(HookHost(), config, trials=trials, acquires=False)
     manager.scan()
     with trace.open("w") as file:

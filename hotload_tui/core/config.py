@@ -5,8 +5,9 @@ from __future__ import annotations
 import keyword
 import math
 import os
+import shlex
 import sys
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
@@ -22,6 +23,9 @@ NOTIFIERS: Final = ("inotify", "watchfiles", "sweep")
 ON_FAULT: Final = ("collect", "raise", "log")
 """The values that ``on_fault`` accepts."""
 
+
+Gate: TypeAlias = Literal["tests", "checks"]
+"""What a version can be made to pass."""
 
 _POSITIVE: Final = (
     *((name, "seconds") for name in ("debounce_time", "load_timeout", "drain_timeout", "sweep_interval")),
@@ -52,8 +56,10 @@ class PluginConfig(Struct, frozen=True, forbid_unknown_fields=True):
     follow: Literal["state", "all"] = "state"
     """Where objects of the plugin's classes follow a reload: in its state and in the containers that the
     program has registered, or everywhere."""
-    gate: Literal["", "tests"] | None = None
+    gate: Gate | tuple[Gate, ...] | None = None
     """What a version must pass before it goes live. ``None``: as the project's ``gate`` says."""
+    checks: tuple[str, ...] | None = None
+    """The checks of a version. ``None``: as the project's ``checks`` says."""
     settings: dict[str, object] = field(default_factory=dict)
     """The table that the plugin reads as ``ctx.settings``."""
 
@@ -101,10 +107,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     They are paths, or names of packages on the import path.
     """
-    gate: Literal["", "tests"] = ""
-    """``tests``: a version goes live only when the plugin's own tests pass; empty: at once."""
+    gate: Gate | tuple[Gate, ...] = ()
+    """What a version must pass before it goes live: the plugin's own ``tests``, the ``checks``, or both."""
     gate_timeout: float = 60.0
-    """Seconds that the tests of one plugin may take."""
+    """Seconds that the tests of one plugin may take, and each of the checks."""
+    checks: tuple[str, ...] = ()
+    """Commands that check the source of a plugin, whose path is their last argument, such as ``mypy``."""
     load_timeout: float = 10.0
     """Seconds that executing a plugin's modules and its ``register`` may take together."""
     drain_timeout: float = 5.0
@@ -151,6 +159,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f'module_path = "{self.module_path}": must be a Python identifier, such as "hotplug"'
             )
         _check_words(self)
+        _check_commands(self)
         _check_patterns(self.watch.ignore)
 
     @property
@@ -180,10 +189,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the settings of one plugin; defaults if nothing is configured."""
         return self.plugins.get(plugin, _UNCONFIGURED)
 
-    def gate_of(self, plugin: str) -> str:
+    def gate_of(self, plugin: str) -> tuple[Gate, ...]:
         """Return what a version of a plugin must pass before it goes live; empty if nothing."""
         own = self.of(plugin).gate
-        return self.gate if own is None else own
+        gate = self.gate if own is None else own
+        return (gate,) if isinstance(gate, str) else gate
+
+    def checks_of(self, plugin: str) -> tuple[str, ...]:
+        """Return the checks of a plugin."""
+        own = self.of(plugin).checks
+        return self.checks if own is None else own
 
 
 def _check_words(config: Config) -> None:
@@ -209,6 +224,18 @@ def _check_words(config: Config) -> None:
     if config.watch.notifier not in NOTIFIERS:
         known = ", ".join(f'"{name}"' for name in NOTIFIERS)
         raise ConfigError(f'watch.notifier = "{config.watch.notifier}": must be one of {known}')
+
+
+def _check_commands(config: Config) -> None:
+    own = ((f"plugins.{name}.checks", each.checks or ()) for name, each in config.plugins.items())
+    for key, commands in (("checks", config.checks), *own):
+        for command in commands:
+            try:
+                words = shlex.split(command)
+            except ValueError:
+                words = []
+            if not words:
+                raise ConfigError(f"{key} = ['{command}']: must be a command, such as \"ruff check\"")
 
 
 def _check_patterns(patterns: tuple[str, ...]) -> None:

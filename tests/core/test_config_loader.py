@@ -119,7 +119,7 @@ def test_a_syntax_error_names_its_line(text: str | bytes, said: str) -> None:
             "[plugins.x]\nqqqq = 1",
             (
                 "plugins.x.qqqq: unknown key;"
-                " there are: enabled, follow, forget, gate, hook_point, priority, reload, requires,"
+                " there are: checks, enabled, follow, forget, gate, hook_point, priority, reload, requires,"
                 " settings, share"
             ),
         ),

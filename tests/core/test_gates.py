@@ -1,4 +1,5 @@
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -245,7 +246,10 @@ def test_a_plan_names_the_gate(workspace: Workspace, run: Run) -> None:
     running = run(gated(workspace))
     workspace["greet"] = answering(2)
     (plan,) = running.manager.plan("greet").plugins
-    assert (plan.action, "it goes live when its tests have passed" in plan.notes) == ("reload", True)
+    assert (plan.action, "it goes live when its tests or checks have passed" in plan.notes) == (
+        "reload",
+        True,
+    )
     assert running.status("greet").state is PluginState.OK
 
 
@@ -265,7 +269,7 @@ def test_a_gate_is_set_per_plugin(workspace: Workspace, run: Run) -> None:
     for name in ("greet", "other"):
         workspace[name] = answering(name, name)
         workspace[f"{name}/test_it.py"] = "def test_it():\n    assert False\n"
-    running = run(gated(workspace, plugins={"other": {"gate": ""}}))
+    running = run(gated(workspace, plugins={"other": {"gate": []}}))
     assert running.status("greet").state is PluginState.FAIL
     assert running.host.call("other") == ["other"]
 
@@ -299,3 +303,54 @@ def test_tests_that_load_the_plugin_with_the_projects_gate_run_once(
     running = run(gated(workspace))
     assert running.status("greet").fault is None
     assert running.host.call("greet") == [1]
+
+
+FAULTY = answering(1) + "import os\n"
+
+
+def linter(workspace: Workspace) -> str:
+    """Return a check that finds each line ``import os``."""
+    script = workspace.root / "linter.py"
+    script.write_text(
+        "import pathlib, sys\n"
+        "found = [(file, number) for file in pathlib.Path(sys.argv[1]).rglob('*.py')\n"
+        "         for number, line in enumerate(file.read_text().splitlines(), 1) if line == 'import os']\n"
+        "print(*(f'{file}:{number}:8: F401 os is unused' for file, number in found), sep='\\n')\n"
+        "sys.exit(bool(found))\n"
+    )
+    return f"{sys.executable} {script}"
+
+
+def test_a_check_warns_beside_the_load(workspace: Workspace, run: Run) -> None:
+    """The findings of a check are warnings in the log, with file and line; the version is live meanwhile."""
+    workspace["greet"] = FAULTY
+    running = run(workspace.config(checks=[linter(workspace)]))
+    assert running.host.call("greet") == [1]
+    assert running.wait_for(lambda: "os is unused" in running.said())
+    (line,) = (line for line in running.manager.log() if "os is unused" in line.text)
+    assert (line.level, line.plugin) == ("warning", "greet")
+    assert "plugin.py:7: " in line.text
+
+
+def test_a_check_as_a_gate_holds_a_version_back(workspace: Workspace, run: Run) -> None:
+    """With ``gate = "checks"``, a version with a finding does not go live; one without does."""
+    workspace["greet"] = answering(1)
+    running = run(workspace.config(gate=["tests", "checks"], checks=[linter(workspace)]))
+    assert running.host.call("greet") == [1]
+    workspace["greet"] = FAULTY
+    (status,) = running.manager.rebuild("greet")
+    assert (status.state, status.generation) == (PluginState.STALE, 1)
+    assert running.fault("greet").type == "CheckError"
+    workspace["greet"] = answering(1) + "import os as system\n"
+    (status,) = running.manager.rebuild("greet")
+    assert status.state is PluginState.OK
+
+
+def test_checks_are_set_per_plugin(workspace: Workspace, run: Run) -> None:
+    """A plugin's own ``checks`` precede those of the project."""
+    workspace["greet"] = workspace["other"] = FAULTY
+    running = run(
+        workspace.config(gate="checks", checks=[linter(workspace)], plugins={"other": {"checks": []}})
+    )
+    assert running.status("greet").state is PluginState.FAIL
+    assert running.status("other").state is PluginState.OK

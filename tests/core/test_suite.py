@@ -7,7 +7,7 @@ import pytest
 
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.model import Fault
-from hotload_tui.core.suite import SuiteRun, own_tests
+from hotload_tui.core.suite import CheckRun, SuiteRun, own_tests
 from tests.conftest import Workspace, answering
 from tests.waiting import PATIENCE, until
 
@@ -177,3 +177,55 @@ def _is_gone(process: int) -> bool:
         return Path("/proc", str(process), "stat").read_text().rpartition(") ")[2].startswith("Z")
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def checker(workspace: Workspace, *lines: str) -> str:
+    """Return a check that prints these lines, and fails if there are any."""
+    script = workspace.root / "checker.py"
+    script.write_text(f"import sys\nprint({chr(10).join(lines)!r})\nsys.exit({int(bool(lines))})\n")
+    return f"{sys.executable} {script}"
+
+
+def test_what_a_check_finds_has_its_file_and_line(workspace: Workspace) -> None:
+    """The lines of a linter or type checker that begin with file and line are its findings."""
+    directory = greet(workspace)
+    lines = ["plugins/greet/plugin.py:2:5: F401 unused", "plugins/greet/plugin.py:3: error: no", "Found 2."]
+    command = checker(workspace, *lines)
+    found = CheckRun(directory, command, PATIENCE).findings()
+    file = str(directory.path / "plugin.py")
+    assert [(each.file, each.line, each.text.removeprefix(f"{command}: ")) for each in found] == [
+        (file, 2, "F401 unused"),
+        (file, 3, "error: no"),
+    ]
+
+
+def test_the_first_finding_is_a_fault_with_its_line(workspace: Workspace) -> None:
+    """The fault of a check is that of its first finding, with the source line; the notes name the others."""
+    directory = greet(workspace)
+    assert CheckRun(directory, checker(workspace), PATIENCE).verdict().fault is None
+    workspace["greet"] = answering(1) + "import os\nimport re\n"
+    lines = [f"{directory.path}/plugin.py:{line}:8: F401 [*] unused" for line in (7, 8)]
+    found = CheckRun(directory, checker(workspace, *lines), PATIENCE).verdict().fault
+    assert found is not None
+    assert (found.phase, found.type, found.plugin) == ("compile", "CheckError", "greet")
+    assert found.message.endswith("F401 [*] unused")
+    assert found.place is not None
+    assert (found.place.file, found.place.line) == (str(directory.path / "plugin.py"), 7)
+    assert found.place.lines[found.place.line - found.place.first_line] == "import os"
+    assert [note for note in found.notes if "plugin.py:8: " in note]
+
+
+def test_a_check_that_is_not_installed_says_so(workspace: Workspace) -> None:
+    """A command that does not exist is a fault that names the command and what to do."""
+    found = CheckRun(greet(workspace), "no-such-check --all", PATIENCE).verdict().fault
+    assert found is not None
+    assert found.message == (
+        "no-such-check --all cannot run: No such file or directory; install it, or correct checks"
+    )
+
+
+def test_a_check_that_fails_without_a_line_is_a_fault(workspace: Workspace) -> None:
+    """If a check fails and names no line, the fault has its exit code and its last line."""
+    found = CheckRun(greet(workspace), checker(workspace, "no configuration"), PATIENCE).verdict().fault
+    assert found is not None
+    assert found.message.endswith("ended with exit code 1: no configuration")

@@ -103,7 +103,7 @@ class Facts(Struct, frozen=True):
     is_built: bool = False
     """Whether the source has been compiled."""
     is_at_gate: bool = False
-    """Whether the tests run that the compiled source must pass before it loads."""
+    """Whether tests or checks run that the compiled source must pass before it loads."""
     requires: tuple[str, ...] = ()
     """The plugins that the newest known version requires."""
     hold: str | None = None
@@ -151,7 +151,7 @@ class Decision(Struct, frozen=True):
     is_postponed: bool = False
     """Whether a failure is not reported yet, because a file may be half-written."""
     is_at_gate: bool = False
-    """Whether tests decide later: those of its newest version, or of one that this version requires."""
+    """Whether tests or checks decide later, of this version or of one that it requires."""
     is_mended: bool = False
     """Whether the source is the live version again, so that the plugin is ok without a load."""
     leaves: str = ""
@@ -160,7 +160,7 @@ class Decision(Struct, frozen=True):
 
 LEFT: Final = ("claim", "tied")
 """The values of ``retry`` for which a plugin that is unloaded may have kept another one from loading."""
-GATE: Final = "it goes live when its tests have passed"
+GATE: Final = "it goes live when its tests or checks have passed"
 REPLACED = 'its live version leaves before the new one is tried: reload = "replace"'
 
 BROKEN = (PluginState.FAIL, PluginState.STALE)

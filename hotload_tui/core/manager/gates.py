@@ -1,14 +1,14 @@
-"""The gate of a plugin: a version is loaded only when its own tests have passed.
+"""The gate of a plugin: a version is loaded only when its own tests, or checks of its source, have passed.
 
-The tests run without the lock of the commands: a save that waits for its tests delays no other plugin. A
-version that was live once is not tested again.
+They run without the lock of the commands: a save that waits for its tests delays no other plugin. A version
+that was live once is not tested again. Checks that are no gate run beside the load, and only warn.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
-from typing import Final, Literal
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,32 +19,42 @@ from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault
 from hotload_tui.core.primitives import Condition, Event, Thread, perf_counter
 from hotload_tui.core.source import Source, SourceRule, is_as_read
-from hotload_tui.core.suite import REPORT, SuiteRun, Verdict, file_beside, own_tests
+from hotload_tui.core.suite import REPORT, CheckRun, SuiteRun, Verdict, file_beside, own_tests
+
+_T = TypeVar("_T")
 
 _AT_ONCE: Final = max(1, (os.cpu_count() or 2) // 2)
 """Runs at the same time; the others wait for their turn."""
 
 
-class GateRun:
-    """The tests of one version of a plugin: they run, and then the result is used once."""
+_Job: TypeAlias = SuiteRun | CheckRun
 
-    def __init__(self, directory: PluginDirectory, source: Source, suite: SuiteRun) -> None:
+
+class GateRun:
+    """The tests and checks of one version of a plugin: they run, and then the result is used once."""
+
+    def __init__(self, directory: PluginDirectory, source: Source, jobs: Sequence[_Job]) -> None:
         self.name = directory.name
         self.source = replace(source, files=())  # only what shows a later change
-        self.suite = suite
+        self.jobs = jobs
         self.beside = stamp_of(file_beside(directory))
         self.directory = directory
         self.verdict: Verdict | None = None
-        """The result; ``None`` while the tests run."""
+        """The result of the first job that failed, else of the last one; ``None`` while they run."""
         self.is_used = False
         """Whether an update has used the result."""
         self.is_awaited = False
         """Whether a command waits for the end, and then continues in its own thread."""
         self.over = Event()
 
+    def end(self) -> None:
+        """End what runs."""
+        for job in self.jobs:
+            job.end()
+
 
 class Gates:
-    """Runs the tests of versions that are to go live; only one thread at a time may use it."""
+    """Runs the tests and checks of versions; only one thread at a time may use it."""
 
     def __init__(
         self, config: Config, store: StatusStore, rule: SourceRule, good: Callable[[str], Collection[str]]
@@ -55,6 +65,7 @@ class Gates:
         self._rule = rule
         self._good = good
         self._runs: dict[str, GateRun] = {}
+        self._checking: dict[str, list[CheckRun]] = {}
         self._turn = Condition()
         self._running = 0
         self.ended: Callable[[GateRun], None] = lambda _: None
@@ -65,23 +76,41 @@ class Gates:
         """Whether a version waits for its tests."""
         return any(not run.is_used for run in self._runs.values())
 
-    def tests(self, directory: PluginDirectory, source: Source) -> tuple[str, ...]:
-        """Return the tests that a version must pass; empty if there are none, or it was live once."""
+    def jobs(self, directory: PluginDirectory, source: Source) -> list[_Job]:
+        """Return what a version must pass; empty if there is nothing, or it was live once."""
+        name, limit = directory.name, self._config.gate_timeout
+        gate = self._config.gate_of(name)
+        if not gate or REPORT in os.environ or source.digest in self._good(name):
+            return []
+        jobs: list[_Job] = []
+        if "checks" in gate:
+            jobs += [CheckRun(directory, command, limit) for command in self._config.checks_of(name)]
+        if "tests" in gate and (tests := own_tests(directory, list(source.facts))):
+            jobs.append(SuiteRun(directory, tests, limit))
+        return jobs
+
+    def check(self, directory: PluginDirectory) -> None:
+        """Run the checks that are no gate, and log their findings; those of an earlier version end."""
         name = directory.name
-        if self._config.gate_of(name) != "tests" or REPORT in os.environ or source.digest in self._good(name):
-            return ()
-        return own_tests(directory, list(source.facts))
+        for job in self._checking.pop(name, ()):
+            job.end()
+        if "checks" in self._config.gate_of(name) or REPORT in os.environ:
+            return
+        if commands := self._config.checks_of(name):
+            jobs = [CheckRun(directory, command, self._config.gate_timeout) for command in commands]
+            self._checking[name] = jobs
+            Thread(self._warn, f"hotload-check-{name}", (name, jobs)).start()
 
     def judge(
         self, directory: PluginDirectory, source: Source, *, again: bool
     ) -> Fault | Literal["passed", "running"]:
-        """Return whether a version may be loaded; start its tests if that is not known.
+        """Return whether a version may be loaded; start its tests and checks if that is not known.
 
-        ``again``: run tests that failed again.
+        ``again``: run what failed again.
         """
         name, run = directory.name, self._runs.get(directory.name)
-        tests = self.tests(directory, source)
-        if not tests:
+        jobs = self.jobs(directory, source)
+        if not jobs:
             self.forget(name)
             return "passed"
         if run is not None and run.source.digest == source.digest:
@@ -92,10 +121,10 @@ class Gates:
                 self._settle(name)
                 return run.verdict.fault or "passed"
         self.forget(name)
-        suite = SuiteRun(directory, tests, self._config.gate_timeout)
-        run = self._runs[name] = GateRun(directory, source, suite)
-        self._store.at_gate = {**self._store.at_gate, name: source.digest}
-        self._store.write("info", name, "its tests run; it goes live when they have passed")
+        run = self._runs[name] = GateRun(directory, source, jobs)
+        what = ", ".join(job.name for job in jobs)
+        self._store.at_gate = {**self._store.at_gate, name: (source.digest, what)}
+        self._store.write("info", name, f"it goes live when this has passed: {what}")
         Thread(self._work, f"hotload-gate-{name}", (run,)).start()
         return "running"
 
@@ -103,7 +132,7 @@ class Gates:
         """End the run of a plugin, if there is one, and forget its result."""
         run = self._runs.pop(name, None)
         if run is not None and run.verdict is None:
-            run.suite.end()
+            run.end()
         self._settle(name)
 
     def overtake(self, name: str, digest: str) -> None:
@@ -138,31 +167,48 @@ class Gates:
         """End all runs; any thread may call this."""
         for run in list(self._runs.values()):
             if run.verdict is None:
-                run.suite.end()
+                run.end()
+        for jobs in list(self._checking.values()):
+            for job in jobs:
+                job.end()
         self._runs.clear()
+        self._checking.clear()
         self._store.at_gate = {}
 
     def _settle(self, name: str) -> None:
         """Record that no version of a plugin waits for its tests any more."""
-        self._store.at_gate = {each: digest for each, digest in self._store.at_gate.items() if each != name}
+        self._store.at_gate = {each: waits for each, waits in self._store.at_gate.items() if each != name}
 
     def _work(self, run: GateRun) -> None:
+        for job in run.jobs:
+            began = perf_counter()
+            verdict = self._in_turn(job.verdict)
+            if not self.is_current(run):
+                break
+            what = "passed" if verdict.fault is None else "failed"
+            said = f": {verdict.text}" if verdict.text else ""
+            self._store.write("info", run.name, f"{job.name} {what} in {perf_counter() - began:.1f} s{said}")
+            if verdict.fault is not None:
+                break
+        run.verdict = verdict
+        run.over.set()
+        self.ended(run)
+
+    def _warn(self, name: str, jobs: Sequence[CheckRun]) -> None:
+        for job in jobs:
+            for finding in self._in_turn(job.findings):
+                if self._checking.get(name) is jobs:
+                    self._store.write("warning", name, finding.describe())
+
+    def _in_turn(self, job: Callable[[], _T]) -> _T:
+        """Do a job, when few enough others run."""
         with self._turn:
             while self._running >= _AT_ONCE:
                 self._turn.wait()
             self._running += 1
         try:
-            began = perf_counter()
-            verdict = run.suite.verdict()
-            seconds = perf_counter() - began
+            return job()
         finally:
             with self._turn:
                 self._running -= 1
                 self._turn.notify()
-        if self.is_current(run):
-            what = "passed" if verdict.fault is None else "failed"
-            said = f": {verdict.text}" if verdict.text else ""
-            self._store.write("info", run.name, f"its tests {what} in {seconds:.1f} s{said}")
-        run.verdict = verdict
-        run.over.set()
-        self.ended(run)

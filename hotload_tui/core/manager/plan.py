@@ -123,7 +123,7 @@ class Planner(Stager):
             yield from older_natives(Path(one.source.root), paths, built)
 
     def _gate(self, one: StagedPlugin, source: Source) -> Iterator[str]:
-        if self.engine.gates.tests(one.directory, source):
+        if self.engine.gates.jobs(one.directory, source):
             yield GATE
 
     def _points(

@@ -112,8 +112,9 @@ class StatusStore:
         self._ledgers: dict[str, tuple[LedgerEntry, ...]] = {}
         self.failures: dict[str, int] = {}
         """The number of versions of each plugin that did not go live; replaced, never changed."""
-        self.at_gate: dict[str, str] = {}
-        """For each plugin whose newest version waits for its tests, its digest; replaced, never changed."""
+        self.at_gate: dict[str, tuple[str, str]] = {}
+        """For each plugin whose newest version is at the gate, its digest, and what it waits for; replaced,
+        never changed."""
         self._bus = EventBus()
         self._log = HostLog()
         self.history = History()
@@ -696,12 +697,12 @@ def _standing(live: LivePlugin) -> Iterator[LedgerEntry]:
     yield from native.standing(generation.artifact, generation.number, generation.file_of)
 
 
-def _at_gate(status: PluginStatus, digests: Mapping[str, str]) -> PluginStatus:
-    """Return the status of a plugin whose newest version waits for its tests as that of one in the build."""
-    if digest := digests.get(status.name):
-        waits = "its tests, which run now"
-        return replace(status, state=PluginState.BUILD, source_digest=digest, waits=waits)
-    return status
+def _at_gate(status: PluginStatus, at_gate: Mapping[str, tuple[str, str]]) -> PluginStatus:
+    """Return the status of a plugin whose newest version is at the gate as that of one in the build."""
+    if status.name not in at_gate:
+        return status
+    digest, what = at_gate[status.name]
+    return replace(status, state=PluginState.BUILD, source_digest=digest, waits=f"the end of {what}")
 
 
 def _source_of(status: PluginStatus, rule: SourceRule) -> tuple[SourceFile, ...]:

@@ -156,6 +156,8 @@ class Update(Stager):
         fresh = self._fresh and bool(one.facts.asked)
         build = self.engine.builds.compile(one.directory, source, fresh=fresh)
         one.compile_seconds = build.seconds if build.compiled or build.reused else 0.0
+        if build.compiled or build.reused:
+            self.engine.gates.check(one.directory)
         self._have_newest(one, source, build.artifact)
 
     def _have_newest(self, one: StagedPlugin, source: Source, artifact: Artifact) -> None:
