@@ -227,7 +227,8 @@ async def test_brackets_walk_through_the_frames(
 ) -> None:
     """The bracket keys move the cursor from frame to frame, and say so at either end.
 
-    ``y`` copies the frame under the cursor, and ``e`` opens the editor there.
+    A cursor that is not on the screen comes to the first or the last frame there. ``y``
+    copies the frame under the cursor, and ``e`` opens the editor there.
     """
     workspace["deep"] = DEEP
     mark, editor = workspace.root / "opened", workspace.root / "code"
@@ -248,7 +249,18 @@ async def test_brackets_walk_through_the_frames(
         await it.until(lambda: mark.exists() and mark.read_text().endswith("/plugins/deep/plugin.py:46\n"))
         await it.press("left_square_bracket")
         await it.shows("in f12")
+        for _ in range(3):
+            await it.press("right_square_bracket")
+        await it.shows("▶ plugins/deep/plugin.py:38 in f9")
+        await it.press("g", "right_square_bracket")
+        await it.shows("▶ plugins/deep/plugin.py:50 in f12")
         await it.press("G", "right_square_bracket")
+        await it.until(lambda: "▶" in it.text and "in register" in it.text)
+        first = next(line for line in it.text.splitlines() if "plugin.py:" in line and " in " in line)
+        assert "▶" in first
+        await it.press("g", "left_square_bracket")
+        await it.shows("▶ plugins/deep/plugin.py:46 in f11")
+        await it.press("G", *["right_square_bracket"] * 20)
         await it.toasted("last frame")
 
 

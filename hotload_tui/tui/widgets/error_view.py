@@ -523,8 +523,7 @@ class ErrorView(TextPane):
         """Move the cursor to the next frame (``by`` is 1), or to the previous one (-1)."""
         text = self._fault_text()
         frames = text.frames if text else []
-        here = self._start(frames, by)
-        target = here + by
+        target = self._target(frames, by)
         if not 0 <= target < len(frames):
             self.notify("This is the last frame." if by > 0 else "This is the first frame.", markup=False)
             return
@@ -534,14 +533,18 @@ class ErrorView(TextPane):
             # At once: the next key looks where the frame under the cursor is.
             self.scroll_to(y=frames[target].start if target else 0, animate=False, immediate=True)
 
-    def _start(self, frames: Sequence[ShownFrame], by: int) -> int:
-        """Return the index of the frame under the cursor, or of one at the edge of what is on the screen."""
+    def _target(self, frames: Sequence[ShownFrame], by: int) -> int:
+        """Return the index of the frame to go to; a cursor that is not on the screen comes there first.
+
+        Then it is the first frame that begins on the screen if ``by`` is 1, and the last one if it is -1.
+        """
         top, bottom = self.scroll_y, self.scroll_y + self.scrollable_content_region.height
         seen = [i for i, shown in enumerate(frames) if shown.start < bottom and shown.end > top]
         here = next((i for i, shown in enumerate(frames) if shown.number == self._options.cursor), 0)
         if not seen or self.filter or here in seen:
-            return here
-        return seen[-1] if by > 0 else seen[0]
+            return here + by
+        whole = [i for i in seen if frames[i].start >= top] or seen
+        return whole[0] if by > 0 else whole[-1]
 
     async def action_edit_frame(self) -> None:
         """Open the editor at the frame under the cursor; without one, as the table does."""
