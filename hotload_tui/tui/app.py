@@ -20,6 +20,7 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.tui import keys as bindings
 from hotload_tui.tui.actions import HostControls
 from hotload_tui.tui.commands import ConsoleCommands
+from hotload_tui.tui.contrast import legible
 from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.framework import OrderedApp
 from hotload_tui.tui.screen import ConsoleScreen
@@ -60,6 +61,11 @@ class ConsoleApp(OrderedApp):
         """What the user typed, clicked and pasted while the screen was being mounted."""
         self._console = ConsoleScreen(api, project, host, clock)
         self.set_keymap(dict(keys))
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Return the colours of the theme, changed where they could not be read."""
+        self.theme_variables = legible(super().get_css_variables())
+        return self.theme_variables
 
     def get_default_screen(self) -> Screen[None]:
         """Return the console screen with the classes of its size; without them, Textual styles it twice."""

@@ -15,6 +15,7 @@ from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
+from textual.theme import Theme
 from textual.widgets import Input
 from textual.worker import Worker
 
@@ -135,12 +136,18 @@ class ConsoleScreen(Punctual, Screen[None]):
         if self._stored.theme in self.app.available_themes:
             self.app.theme = self._stored.theme
         self._table.chosen = self._stored.selected
+        self.app.theme_changed_signal.subscribe(self, self._recolour)
         self.app.begin_capture_print(self)
         self._strip.border_title = "Log"
         self._book.subscribe(self._show_newest)
         self._until_facts.enter_context(self.app.batch_update())
         self.set_timer(_FIRST_FACTS, self._until_facts.close)
         self.startup.begin()
+
+    def _recolour(self, _theme: Theme) -> None:
+        """Draw what has a colour of the previous theme in its text."""
+        self._table.recolour()
+        self._tabs.recolour()
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
         """Skip the style update of the first resume: every widget was styled when it was mounted."""

@@ -95,6 +95,10 @@ class Console:
             self.app.post_message(events.Key(key, key_to_character(key)))
             await self._pilot._wait_for_screen()  # noqa: SLF001 - as above
 
+    async def painted(self) -> None:
+        """Wait until all that has been asked for is painted."""
+        await self._pilot.pause()
+
     async def click(self, column: int, row: int, times: int = 1) -> None:
         """Click at a position on the screen."""
         await self._pilot.click(offset=(column, row), times=times)

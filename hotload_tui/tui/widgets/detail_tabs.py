@@ -302,6 +302,12 @@ class DetailTabs(Vertical):
         if is_first and status is not None:
             self.call_after_refresh(self.fill)
 
+    def recolour(self) -> None:
+        """Draw what has a colour of the previous theme in its text."""
+        for content in self._panes.values():
+            if content.is_mounted:
+                content.recolour()
+
     def _hand_on(self) -> None:
         for content in self._panes.values():
             if content.is_mounted:

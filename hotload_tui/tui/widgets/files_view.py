@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from textual.content import Content
 
@@ -15,12 +17,34 @@ from hotload_tui.tui.requests import SourcePair
 from hotload_tui.tui.text import NO_PLUGIN, clean_line, clean_lines, count
 from hotload_tui.tui.widgets.panes import DetailFacts, TextPane
 
+if TYPE_CHECKING:
+    from textual.highlight import HighlightTheme
+
 
 def coloured(lines: Iterable[str]) -> list[Content]:
     """Return the lines in the theme's colours."""
     from textual.highlight import highlight  # the lexers are not needed for the first paint
 
-    return highlight("\n".join(lines), language="python").split("\n", allow_blank=True)
+    text = highlight("\n".join(lines), language="python", theme=_highlight_theme())
+    return text.split("\n", allow_blank=True)
+
+
+@cache
+def _highlight_theme() -> type[HighlightTheme]:
+    """Return Textual's styles of source without the transparent colours, which are too weak to read."""
+    from textual.highlight import HighlightTheme
+
+    class Opaque(HighlightTheme):
+        STYLES = {  # noqa: RUF012 - Textual declares it so
+            token: _TRANSPARENT.sub("", style.replace("$text 60%", "$foreground-muted"))
+            for token, style in HighlightTheme.STYLES.items()
+        }
+
+    return Opaque
+
+
+_TRANSPARENT: Final = re.compile(r" \d+%| on \S+")
+"""The parts of a style that make its text transparent, or give it another background."""
 
 
 def numbered_line(number: int, width: int, line: Content, *, is_failing: bool) -> Content:

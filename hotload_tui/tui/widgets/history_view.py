@@ -158,6 +158,10 @@ class HistoryView(RowTable, DetailPane):
         """Draw the rows that match the filter."""
         self._draw(self._row)
 
+    def recolour(self) -> None:
+        """Draw the rows in the colours of the theme."""
+        self.redraw()
+
     def on_resize(self) -> None:
         """Fit the outcome to the new width."""
         self.redraw()

@@ -115,6 +115,11 @@ class HooksView(Vertical, DetailPane):
         self.table.fill(zip(_TITLES, widths, strict=True), map(self._cells, rows), cursor=cursor)
         self._draw()
 
+    def recolour(self) -> None:
+        """Draw the rows in the colours of the theme."""
+        if self.table.columns:
+            self._update()
+
     def _wanted_rows(self) -> Iterator[HookRow]:
         every = [(point, handler) for point in self._points for handler in point.handlers or (None,)]
         shown = self.of_rows(every, (f"{point.point} {_who(point, handler)}" for point, handler in every))

@@ -140,6 +140,9 @@ class DetailPane(Filterable):
     def show(self, facts: DetailFacts) -> None:
         """Show these values."""
 
+    def recolour(self) -> None:
+        """Draw cells again that have a colour of the previous theme in their text."""
+
 
 class TextPane(ScrollableContainer, DetailPane, can_focus=True):
     """A pane of text, drawn only while it is visible: each draw makes Textual lay out the whole screen.

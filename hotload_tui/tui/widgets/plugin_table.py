@@ -177,6 +177,10 @@ class PluginTable(RowTable):
         self._draw_seen()
         self.move_cursor(row=self.cursor_row, animate=False)
 
+    def recolour(self) -> None:
+        """Draw the rows in the colours of the theme."""
+        self._draw(self._shown.values())
+
     def fit(self, room: int) -> None:
         """Show the columns that fit into ``room`` cells."""
         self.room = room

@@ -329,7 +329,7 @@ class KeyLine(Widget):
         """Draw the line; cut the keys that do not fit."""
         keys = Content(" ").join([key.content for key in self._fitting()])
         palette = Content("").join(
-            [Content.styled("▏", "$foreground 20%") + key.content + " " for key in self._palette]
+            [Content.styled("▏", "$line") + key.content + " " for key in self._palette]
         )
         return keys.truncate(max(0, self.size.width - palette.cell_length), pad=True) + palette
 
