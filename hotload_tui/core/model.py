@@ -397,6 +397,19 @@ class HostStatus(Struct, frozen=True):
     """Where ``breakpoint()`` waits for the console's terminal, in short form; empty if it does not wait."""
 
 
+class Work(Struct, frozen=True):
+    """Work on one plugin after the other, which is under way."""
+
+    phase: Phase
+    """``compile`` or ``load``."""
+    plugin: str
+    """The plugin that is being compiled or loaded."""
+    done: int
+    """How many plugins are done."""
+    of: int
+    """How many plugins there are in all."""
+
+
 class Snapshot(Struct, frozen=True):
     """The whole state at one moment."""
 
@@ -410,6 +423,8 @@ class Snapshot(Struct, frozen=True):
     """Number of versions of each plugin that did not go live in this host; none that is 0."""
     old_versions: dict[str, int] = {}
     """Number of retired generations of each plugin, also of one that is gone, that are still in memory."""
+    work: Work | None = None
+    """The compiling or loading that is under way; ``None`` if there is none."""
 
 
 class LogLine(Struct, frozen=True):

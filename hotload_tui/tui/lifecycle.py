@@ -99,6 +99,8 @@ class Shutdown:
         self._leave = leave
         self._waiting: tuple[tuple[str, int], ...] = ()
         """Name and generation of each plugin that is not unloaded yet."""
+        self._number = 0
+        """The number of plugins to unload in all."""
         self.has_begun = False
         """Whether the plugins are being unloaded; the user can then only wait or quit."""
 
@@ -118,6 +120,8 @@ class Shutdown:
 
     def _show(self, waiting: Iterable[tuple[str, int]]) -> None:
         self._waiting = tuple(waiting)
+        self._number = max(self._number, len(self._waiting))
         names = ", ".join(name for name, _ in self._waiting)
         whom = f" {clean_line(names, 30)}" if names else ""
-        self._status.busy = f"unloading{whom}… (q quits at once)"
+        done = f", {self._number - len(self._waiting)} of {self._number} done" if self._number > 1 else ""
+        self._status.busy = f"unloading{whom}…{done} (q quits at once)"

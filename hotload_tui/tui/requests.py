@@ -26,6 +26,9 @@ from hotload_tui.tui.text import clean_line
 READ_INTERVAL: Final = 0.05
 """Seconds between two reads."""
 
+WORK_INTERVAL: Final = 0.25
+"""The same while the host compiles or loads plugins: no event reports each step."""
+
 FIGURES_INTERVAL: Final = 1.0
 """Seconds after which the state is read without an event: none reports the host's calls, or a fault again."""
 
@@ -143,7 +146,8 @@ class FactReader:
                 name, events = self._name, tuple(self._events)
                 self._events.clear()
             try:
-                message, patience = self._read(name, events, has_news=has_news), FIGURES_INTERVAL
+                message = self._read(name, events, has_news=has_news)
+                patience = WORK_INTERVAL if self._posted and self._posted.work else FIGURES_INTERVAL
             except Exception as error:  # every error of the manager is shown; none ends the thread
                 message, self._posted = FactsFailed(reason_of(error)), None
                 with self._lock:
@@ -205,10 +209,15 @@ class Requests:
         self,
         call_later: Callable[[Callable[[], None]], object],
         fail: Callable[[str, str], None],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """``call_later`` calls a function in the screen's thread; ``fail`` shows why a command failed."""
+        """``call_later`` calls a function in the screen's thread; ``fail`` shows why a command failed.
+
+        ``changed`` is called in the screen's thread when a command begins or has ended.
+        """
         self._call_later = call_later
         self._fail = fail
+        self._changed = changed
         self._lock = threading.Lock()
         self._running: set[str] = set()
 
@@ -232,15 +241,20 @@ class Requests:
 
         def run() -> Callable[[], None]:
             try:
-                return partial(then, work())
+                show = partial(then, work())
             except BaseException as error:  # every error is shown; no command ends silently
-                return partial(self._fail, clean_line(label), clean_line(reason_of(error)))
-            finally:
-                with self._lock:
-                    self._running.discard(label)
+                show = partial(self._fail, clean_line(label), clean_line(reason_of(error)))
+            with self._lock:
+                self._running.discard(label)
+            return partial(self._end, show)
 
+        self._changed()
         self._spawn(label, run)
         return ""
+
+    def _end(self, show: Callable[[], None]) -> None:
+        self._changed()
+        show()
 
     def attempt(
         self, name: str, work: Callable[[], None], then: Callable[[BaseException | None], None]

@@ -87,7 +87,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         self._notice = Notice(self._free_border)
         self._key_line = KeyLine()
 
-        self.requests = Requests(self.call_later, self._show_failure)
+        self.requests = Requests(self.call_later, self._show_failure, self._show_running)
         self.selection = Selection(self._table, self._facts.look_at, self._show_details, self.set_timer)
         self.filters = Filters(
             self._stored,
@@ -347,6 +347,10 @@ class ConsoleScreen(Punctual, Screen[None]):
             dialog.refuse(reason)
         else:
             self.say(f"{command}: {reason}", bad=True)
+
+    def _show_running(self) -> None:
+        """Show the commands under way that take long."""
+        self._status.running = ", ".join(self.requests.running)
 
     def show_made(self, plugin: PluginStatus) -> None:
         """Show a plugin that was made from the template."""

@@ -43,7 +43,7 @@ from hotload_tui.core.manager.decide import depending_on, in_order
 from hotload_tui.core.manager.gates import Gates
 from hotload_tui.core.manager.outdated import Outdated
 from hotload_tui.core.manager.retire_thread import RetireThread
-from hotload_tui.core.manager.store import StatusStore
+from hotload_tui.core.manager.store import StatusStore, WorkMonitor
 from hotload_tui.core.model import Fault, FileDigest, Phase, PluginState, PluginStatus, StepObserver
 from hotload_tui.core.primitives import RLock, get_ident, time_ns
 from hotload_tui.core.runtime.context import LivePlugin
@@ -422,15 +422,14 @@ class CommandLock:
 class Engine:
     """The parts of the manager with which every command works."""
 
-    def __init__(
-        self, config: Config, store: StatusStore, loader: Loader, step_observer: StepObserver
-    ) -> None:
+    def __init__(self, config: Config, store: StatusStore, loader: Loader, work: WorkMonitor) -> None:
         self.config = config
         self.store = store
         self.loader = loader
+        self.work = work
         self.root = Path(config.runtime_dir).absolute()
         self.rule = SourceRule(config.watch.ignore, config.layout)
-        self.builds = Builds(config, store, self.rule, step_observer, loader.stall_watch)
+        self.builds = Builds(config, store, self.rule, work, loader.stall_watch)
         self.gates = Gates(config, store, self.rule, self.builds.record.good)
         self.dependencies = DependencyGraph(config, loader)
         self.self_writes = SelfWriteGuard()

@@ -36,7 +36,7 @@ from hotload_tui.core.manager.gates import GateRun
 from hotload_tui.core.manager.pipeline import Holds, Pipeline
 from hotload_tui.core.manager.plan import Planner
 from hotload_tui.core.manager.retire_thread import Probation
-from hotload_tui.core.manager.store import Queries, StatusStore
+from hotload_tui.core.manager.store import Queries, StatusStore, WorkMonitor
 from hotload_tui.core.manager.watching import ConfigReload, Watching
 from hotload_tui.core.model import (
     Fault,
@@ -90,11 +90,12 @@ class HotloadManager:
         self._config = replace(given, plugins=dict(given.plugins))  # ``reconfigure`` replaces this copy
         stall_watch = StallWatch(given.drain_timeout)
         self._store = StatusStore(self._config, stall_watch.limited)
+        work = WorkMonitor(step_observer)
         loader = Loader(
             host,
             self._config,
             trials=trials,
-            step_observer=step_observer,
+            step_observer=work,
             fault_observer=functools.partial(self._store.running_failed, is_shown=True),
             acquires=acquires,
             stall_watch=stall_watch,
@@ -102,11 +103,11 @@ class HotloadManager:
         self._uncaught = UncaughtErrors(
             self._config.module_path, self._plugin_with, loader.starter_of, self._error_uncaught
         )
-        self._engine = engine = Engine(self._config, self._store, loader, step_observer)
+        self._engine = engine = Engine(self._config, self._store, loader, work)
         engine.gates.ended = self._gate_ended
         self._pipeline = Pipeline(engine)
         self._holds = Holds(engine, self._pipeline)
-        self._queries = Queries(host, self._config, self._store, loader, engine.outdated)
+        self._queries = Queries(host, self._config, self._store, loader, engine.outdated, work=work)
         self._config_reload = ConfigReload(engine, self._pipeline)
         self._command_lock = CommandLock(loader.is_inside_trial, loader.blocked)
         self._probation = Probation(self._config, self._store, host, self._go_back)

@@ -301,14 +301,15 @@ class Stager(ABC):
             needed = [each for each in decisions.values() if each.needs]
             if not needed:
                 return decisions
-            for decision in needed:
-                one = self.staged[decision.name]
-                if decision.needs == "source":
-                    one.facts = replace(one.facts, is_retried=True)
-                    self.read(one)
-                else:
-                    self._provide(one, decision)
-                self._stage_required(one)
+            with self.engine.work.counting("compile", sum(each.version == "newest" for each in needed)):
+                for decision in needed:
+                    one = self.staged[decision.name]
+                    if decision.needs == "source":
+                        one.facts = replace(one.facts, is_retried=True)
+                        self.read(one)
+                    else:
+                        self._provide(one, decision)
+                    self._stage_required(one)
 
     def read(self, one: StagedPlugin, change: PluginChange | None = None) -> None:
         """Read the source of a plugin, if the watcher has not read it, and find out whether it is HELD."""

@@ -63,11 +63,14 @@ from hotload_tui.core.model import (
     LedgerEntry,
     Level,
     LogLine,
+    Phase,
     PluginDetail,
     PluginState,
     PluginStatus,
     Snapshot,
+    StepObserver,
     WatcherStatus,
+    Work,
     encodable,
 )
 from hotload_tui.core.runtime import native
@@ -589,13 +592,49 @@ def _short(entry: HistoryEntry) -> HistoryEntry:
 _LONGEST = 2000  # characters of a repr
 
 
+class WorkMonitor:
+    """Counts the plugins that an update has compiled and loaded; it is the ``StepObserver`` of a manager."""
+
+    def __init__(self, observer: StepObserver) -> None:
+        """``observer`` observes each step, too."""
+        self._observer = observer
+        self.now: Work | None = None
+        """The work under way; ``None`` if there is none."""
+
+    @contextlib.contextmanager
+    def counting(self, phase: Phase, number: int) -> Iterator[None]:
+        """Count the plugins, ``number`` in all, of which the steps in the block compile or load one each."""
+        before, self.now = self.now, Work(phase, "", -1, number)
+        try:
+            yield
+        finally:
+            self.now = before
+
+    def __call__(
+        self, phase: Phase, plugin: str, digest: str = ""
+    ) -> contextlib.AbstractContextManager[object]:
+        """Note the plugin that is compiled or loaded now."""
+        work = self.now
+        if work is not None and work.phase == phase:
+            self.now = replace(work, plugin=plugin, done=min(work.done + 1, work.of - 1))
+        return self._observer(phase, plugin, digest)
+
+
 class Queries:
     """Reads the status store, the host and the live plugins; never waits for a reload."""
 
     def __init__(
-        self, host: HookHost, config: Config, store: StatusStore, loader: Loader, outdated: Outdated
+        self,
+        host: HookHost,
+        config: Config,
+        store: StatusStore,
+        loader: Loader,
+        outdated: Outdated,
+        *,
+        work: WorkMonitor,
     ) -> None:
         self._host = host
+        self._work = work
         self._outdated = outdated
         self._config = config
         self._rule = SourceRule(config.watch.ignore, config.layout)
@@ -624,7 +663,8 @@ class Queries:
         if at_gate := self._store.at_gate:
             statuses = tuple(_at_gate(status, at_gate) for status in statuses)
         failures, held = self._store.failures, self._held.counts()
-        return Snapshot(statuses, self._host.points(), watcher, host, failures, held)
+        work = self._work.now if self._work.now and self._work.now.plugin else None
+        return Snapshot(statuses, self._host.points(), watcher, host, failures, held, work)
 
     def _now(self, status: PluginStatus, changed: Mapping[str, str]) -> PluginStatus:
         outdated = self._outdated.of(self._live(status.name), changed)

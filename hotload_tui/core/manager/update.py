@@ -192,7 +192,8 @@ class Update(Stager):
             self._leave([name for name in names if pending[name].leaves])
             if any(self._needs_room(self.staged[name]) for name in names):
                 self._end_retirements()
-            outcomes = self.engine.loader.trial_each([self._wanted(pending[name]) for name in names])
+            with self.engine.work.counting("load", len(names)):
+                outcomes = self.engine.loader.trial_each([self._wanted(pending[name]) for name in names])
             results = [
                 self._take(self.staged[name], pending.pop(name), outcome)
                 for name, outcome in zip(names, outcomes, strict=True)

@@ -163,6 +163,11 @@ def _news_of(event: AnyEvent, reading: str) -> tuple[str, str, str] | None:
 
 HINT: Final = "? help"
 
+LONG_WORK: Final = 0.5
+"""Seconds after which the status line shows the progress of work."""
+
+_ACTIONS: Final = {"compile": "compiling", "load": "loading"}
+
 _STYLES: Final = {
     PluginState.OK: "$text-success",
     PluginState.OLD: "bold $text-warning",
@@ -174,12 +179,14 @@ _FOLDER: Final = 28
 """Cells for the folder's name."""
 
 
-class StatusLine(Widget):
+class StatusLine(Punctual, Widget):
     """Shows the state of the host, the plugins and the watcher in one line."""
 
     snapshot: reactive[Snapshot | None] = reactive(None, repaint=False)
     busy: reactive[str] = reactive("starting")
     """The work under way besides watching; empty if there is none."""
+    running: reactive[str] = reactive("", repaint=False)
+    """The user's commands under way; empty if there are none."""
     trouble: reactive[str] = reactive("")
     """The problem of the host, of the first scan or of the last read; empty if there is none."""
     follows: reactive[bool] = reactive(True)
@@ -195,11 +202,40 @@ class StatusLine(Widget):
         self.is_foreign = False
         """Whether the host is another program, which continues after the user leaves the console."""
         self._drawn = Content("")
+        self._is_long = False
+        """Whether the work under way takes so long that its progress is shown."""
+        self._due: Timer | None = None
 
     def watch_snapshot(self) -> None:
         """Paint the line if its values have changed; most reads change none of them."""
+        self._time_work()
         if not self._facts().is_same(self._drawn):
             self.refresh()
+
+    def watch_running(self) -> None:
+        """Show the commands if they take long."""
+        self.watch_snapshot()
+
+    def _time_work(self) -> None:
+        """Show the progress of work after ``LONG_WORK`` seconds."""
+        is_busy = bool(self._work())
+        if not is_busy and self._due is not None:
+            self._due.stop()
+            self._due, self._is_long = None, False
+        elif is_busy and self._due is None:
+            self._due = self.set_timer(LONG_WORK, self._show_work)
+
+    def _show_work(self) -> None:
+        self._is_long = True
+        self.refresh()
+
+    def _work(self) -> str:
+        """Return the work under way and how much of it is done; empty if there is none."""
+        work = self.snapshot.work if self.snapshot else None
+        if work is None:
+            return f"{clean_line(self.running, 40)}…" if self.running else ""
+        number = f" ({work.done} of {work.of} done)" if work.of > 1 else ""
+        return f"{_ACTIONS.get(work.phase, work.phase)} {clean_line(work.plugin, 30)}…{number}"
 
     def render(self) -> Content:
         """Draw the state on the left, and the hint or the last line of the log on the right."""
@@ -222,14 +258,14 @@ class StatusLine(Widget):
             yield Content(f"attached to {host.pid}" if self.is_foreign else "")
             yield Content.styled("! settings" if host.config_fault else "", "bold $text-error")
             yield from self._counts(snapshot)
-            if not self.busy and not self.trouble:
+            if not self.busy and not self.trouble and not self._is_long:
                 yield self._watching(snapshot)
             place = clean_line(host.breakpoint, 60)
             yield Content.styled(f"B: breakpoint at {place}" if place else "", "bold reverse")
         yield Content("" if self.follows else "follow off")
         yield Content.styled(self.filtered, "bold reverse")
         yield Content.styled(clean_line(self.trouble), "bold $text-error")
-        yield Content.styled(self.busy, "italic")
+        yield Content.styled(self._work() if self._is_long else self.busy, "italic")
 
     def _folder(self) -> str:
         folder = clean_line(self._project.name or str(self._project))
