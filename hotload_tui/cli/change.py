@@ -99,7 +99,7 @@ def reload(scope: Scope, names: tuple[str, ...]) -> int:
 
 @command(host=True)
 def undo(scope: Scope) -> int:
-    """Undo the last enable, disable or clean in the running host."""
+    """Undo the last enable, disable, clean or rollback in the running host."""
     output.narrate(f"undone: {scope.reach_running('undo').undo()}")
     return 0
 

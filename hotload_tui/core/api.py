@@ -130,7 +130,7 @@ class ManagerApi(Protocol):
         return _forwarded(self, ManagerApi.clean, name, *others)
 
     def undo(self) -> str:
-        """Undo the last enable, disable or clean, and return that command.
+        """Undo the last enable, disable, clean or rollback, and return that command.
 
         Raises ``RefusedError`` if there is nothing to undo.
         """

@@ -148,7 +148,7 @@ class Actions:
         self._screen.open(AskNameScreen(make))
 
     def undo(self) -> None:
-        """Undo the last disable, enable or clean."""
+        """Undo the last disable, enable, clean or rollback."""
         self._command("undo", self._api.undo, lambda undone: f"Taken back: {clean_line(undone)}")
 
     def release(self) -> None:
@@ -168,7 +168,7 @@ class Actions:
         self._command(
             f"rollback {name}",
             lambda: roll_back(self._api, name, generation),
-            lambda text: f"{clean_line(text)}; h releases it",
+            lambda text: f"{clean_line(text)}; z takes it back, h releases it",
         )
 
     def is_offered(self, command: str, plugin: PluginStatus | None) -> bool:

@@ -110,8 +110,8 @@ COMMANDS: Final = (
     ),
     Command(
         "actions.undo",
-        _key("undo", "z", "take back the last disable, enable or clean"),
-        Entry("all: undo", "take back the last disable, enable or clean"),
+        _key("undo", "z", "undo the last disable, enable, clean or rollback"),
+        Entry("all: undo", "undo the last disable, enable, clean or rollback"),
     ),
     Command(
         "actions.pause",

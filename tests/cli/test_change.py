@@ -136,7 +136,7 @@ def test_a_mistake_is_undone(workspace: Workspace, hotload: Hotload) -> None:
     assert hotload("call", "greet", "Ada").out == "Hello, Ada\n"
     done = hotload("undo")
     assert done.code == 1
-    assert "there is nothing to undo: no disable, enable or clean is left" in done.err
+    assert "there is nothing to undo: no disable, enable, clean or rollback is left" in done.err
 
 
 def test_an_undo_brings_back_all_that_one_clean_removed(workspace: Workspace, hotload: Hotload) -> None:

@@ -83,3 +83,59 @@ def test_a_command_that_cannot_be_undone_says_why(running: Running, workspace: W
     with pytest.raises(RefusedError, match="exists already"):
         running.manager.undo()
     assert (workspace.plugins / "_greet").is_dir()
+
+
+def test_a_rollback_is_undone(running: Running, workspace: Workspace) -> None:
+    """After the undo of a rollback, the newest version is live and follows its source."""
+    workspace["greet"] = answering("hi")
+    running.manager.rebuild("greet")
+    running.manager.rollback("greet", 1)
+    assert running.host.call("greet") == ["hello"]
+    assert running.manager.undo() == "rollback greet 1"
+    assert running.host.call("greet") == ["hi"]
+    assert running.status("greet").state is PluginState.OK
+    workspace["greet"] = answering("good morning")
+    running.manager.scan_and_load_all()
+    assert running.host.call("greet") == ["good morning"]
+
+
+def test_the_undo_of_a_rollback_brings_back_the_version_that_was_live(
+    running: Running, workspace: Workspace
+) -> None:
+    """If the newest source does not load, the undo of a rollback makes the last good version live again."""
+    workspace["greet"] = answering("hi")
+    running.manager.rebuild("greet")
+    workspace["greet"] = "def register(ctx):\n    1 / 0\n"
+    running.manager.rebuild("greet")
+    running.manager.rollback("greet", 1)
+    running.manager.undo()
+    assert running.host.call("greet") == ["hi"]
+    assert running.status("greet").state is PluginState.STALE
+
+
+def test_the_undo_of_a_second_rollback_goes_to_the_first(running: Running, workspace: Workspace) -> None:
+    """The undo of a rollback of a HELD plugin holds it at the earlier choice again."""
+    for value in ("hi", "good morning"):
+        workspace["greet"] = answering(value)
+        running.manager.rebuild("greet")
+    running.manager.rollback("greet", 2)
+    running.manager.rollback("greet", 1)
+    assert running.manager.undo() == "rollback greet 1"
+    assert running.host.call("greet") == ["hi"]
+    assert "generation 2" in running.status("greet").held
+    running.manager.undo()
+    assert running.host.call("greet") == ["good morning"]
+    assert running.status("greet").state is PluginState.OK
+
+
+def test_the_undo_of_a_rollback_is_refused_while_the_plugin_is_off(
+    running: Running, workspace: Workspace
+) -> None:
+    """A rollback of a plugin whose folder was renamed since is not undone; the reason is given."""
+    workspace["greet"] = answering("hi")
+    running.manager.rebuild("greet")
+    running.manager.rollback("greet", 1)
+    (workspace.plugins / "greet").rename(workspace.plugins / "_greet")
+    running.manager.scan_and_load_all()
+    with pytest.raises(RefusedError, match="disabled"):
+        running.manager.undo()

@@ -129,7 +129,7 @@ def test_a_rollback_says_what_is_live(
     )
     it.actions.roll_back("one", wanted)
     it.manager.finish()
-    assert it.screen.said == [f"one: {said}; h releases it"]
+    assert it.screen.said == [f"one: {said}; z takes it back, h releases it"]
 
 
 def test_all_artifacts_are_removed_only_if_the_user_accepts() -> None:

@@ -23,7 +23,7 @@ async def test_generations_and_failures_are_listed_the_newest_first(workspace: W
 
 
 async def test_enter_goes_back_and_h_releases(workspace: Workspace, run: Run) -> None:
-    """Enter on an earlier generation rolls back to it, and ``h`` releases the plugin."""
+    """Enter on an earlier generation rolls back to it; ``z`` takes that back, ``h`` releases the plugin."""
     workspace["one"] = answering("old")
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (120, 36)) as it:
@@ -35,6 +35,13 @@ async def test_enter_goes_back_and_h_releases(workspace: Workspace, run: Run) ->
         await it.press("enter")
         await it.toasted("live now")
         await it.press("j", "enter")
+        await it.until(lambda: "= HELD" in it.row("one"))
+        assert running.host.call("greet") == ["old"]
+        await it.toasted("z takes it back, h releases it")
+        await it.press("z")
+        await it.until(lambda: "+ ok" in it.row("one"))
+        assert running.host.call("greet") == ["new"]
+        await it.press("G", "enter")
         await it.until(lambda: "= HELD" in it.row("one"))
         assert running.host.call("greet") == ["old"]
         await it.press("h")

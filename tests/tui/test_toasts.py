@@ -5,6 +5,7 @@ from hotload_tui.core.events import (
     PluginDisabled,
     PluginDiscovered,
     PluginFailed,
+    PluginHeld,
     PluginLoaded,
     PluginMended,
 )
@@ -84,6 +85,15 @@ def test_a_disabled_plugin_names_the_key_that_brings_it_back() -> None:
     shown = Shown()
     shown.report(PluginDisabled(0, "a"))
     assert shown.texts == [("a disabled (d or z enables it)", False)]
+
+
+def test_a_rollback_names_the_keys_that_end_it() -> None:
+    """The toast of a plugin that the user holds names the keys that undo this; that of a fault stays."""
+    shown = Shown()
+    shown.report(loaded("a"), PluginHeld(0, "a", 2, "rolled back to generation 1"))
+    assert shown.texts[-1] == ("a held (z takes it back, h releases it)", False)
+    shown.report(failed("b"), PluginHeld(0, "b", 2, "it ended the host", is_by_fault=True))
+    assert shown.texts[-1][0].endswith("b failed (KeyError: 'a')")
 
 
 def test_a_plugin_that_reloads_and_then_fails_is_reported_as_failed() -> None:

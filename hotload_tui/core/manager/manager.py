@@ -300,7 +300,9 @@ class HotloadManager:
 
         """
         with self._command_lock.taken():
+            undo = self._holds.way_back(name)
             self._holds.rollback(self._pipeline.find_on(name), generation)
+            self._undoable.append((f"rollback {name} {generation}", undo))
             return self._store.status(name)
 
     def hold(self, name: str, reason: str) -> PluginStatus:
@@ -376,7 +378,7 @@ class HotloadManager:
             return sum(removed.values())
 
     def undo(self) -> str:
-        """Undo the last enable, disable or clean, and return its text.
+        """Undo the last enable, disable, clean or rollback, and return its text.
 
         Raises:
             RefusedError: there is nothing to undo, or the undo is refused.
@@ -385,7 +387,7 @@ class HotloadManager:
         with self._command_lock.taken():
             if not self._undoable:
                 raise RefusedError(
-                    "there is nothing to undo: no disable, enable or clean is left to be taken back"
+                    "there is nothing to undo: no disable, enable, clean or rollback is left to be taken back"
                 )
             command, reverse = self._undoable.pop()
             reverse()

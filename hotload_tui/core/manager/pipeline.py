@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from time import time as clock  # a plugin can replace it
 from types import MappingProxyType
 
@@ -236,7 +236,7 @@ class Pipeline:
             self._has_unloaded = False
             update.retry_tied()
         update.run()
-        self._builds.prune(self._live_digest)
+        self._builds.prune(self.live_digest)
         if not seen and self._builds.index.is_new:
             self._retire_thread.then(self._builds.index.save)
         return update.unproven
@@ -283,7 +283,7 @@ class Pipeline:
         except HotloadError as error:
             return self._put_failed(status, self._engine.failure(error, directory.name, source))
         self._dependencies.note(directory.name, build.artifact.manifest.requires)
-        self._builds.prune(self._live_digest)
+        self._builds.prune(self.live_digest)
         if status.generation:
             return replace(status, compile_seconds=build.seconds)
         state = PluginState.NEW if status.state is PluginState.FAIL else status.state
@@ -327,7 +327,7 @@ class Pipeline:
         """
         self._refuse_endless([directory], again=False)
         name = directory.name
-        if hold.digest and self._live_digest(name) != hold.digest:
+        if hold.digest and self.live_digest(name) != hold.digest:
             update = Update(self._engine)
             update.stage_held(directory, hold, self._builds.compiler.open(name, hold.digest))
             update.run()
@@ -341,7 +341,7 @@ class Pipeline:
         self._builds.keep(name, hold)
         self._store.put_held(self._engine.status_of(directory), hold)
 
-    def _live_digest(self, name: str) -> str:
+    def live_digest(self, name: str) -> str:
         """Return the digest of the live version; empty if there is none."""
         live = self._loader.live(name)
         return live.generation.artifact.manifest.digest if live else ""
@@ -409,6 +409,31 @@ class Holds:
         except ArtifactError as error:
             reason = f"the artifact of {directory.name}'s generation {generation} cannot be used: {error}"
             raise RefusedError(f"{reason}; {_choices(entries)}") from error
+
+    def way_back(self, name: str) -> Callable[[], None]:
+        """Return the undo of a rollback that follows: the present version is live again, and held as now.
+
+        It raises ``RefusedError`` if the plugin is disabled or the artifact of that version is gone, and the
+        errors of ``Pipeline.hold``.
+        """
+        digest, hold = self._pipeline.live_digest(name), self._builds.record.hold(name)
+
+        def undo() -> None:
+            directory = self._pipeline.find_on(name)
+            source = self._source_digest(directory)
+            kept = hold
+            if hold is None and digest not in ("", source):  # else the update below loads the version
+                kept = Hold(source, digest, "a rollback is undone", is_pinned=True)
+            try:
+                if kept is not None:
+                    self._pipeline.hold(directory, kept)
+            except ArtifactError as error:
+                raise RefusedError(f"the version of {name} before the rollback is gone: {error}") from error
+            if hold is None:
+                self._builds.release(name, "the rollback is undone")
+                self._pipeline.update([directory])
+
+        return undo
 
     def hold_back(self, directory: PluginDirectory, reason: str) -> None:
         """Bar the present source from loading, and hold the plugin.

@@ -20,6 +20,7 @@ from hotload_tui.core.events import (
     PluginDisabled,
     PluginDiscovered,
     PluginFailed,
+    PluginHeld,
     PluginLoaded,
     PluginMended,
     PluginOld,
@@ -146,6 +147,8 @@ def _news_of(event: AnyEvent, reading: str) -> tuple[str, str, str] | None:
             verb, reason = _FAILED, clean_line(f"{event.fault.type}: {event.fault.message}", 100)
         case PluginLoaded():
             verb = "loaded" if event.generation == 1 else "reloaded"
+        case PluginHeld() if not event.is_by_fault:
+            verb, reason = "held", "z takes it back, h releases it"
         case PluginDisabled():
             verb, reason = "disabled", "d or z enables it"
         case PluginDiscovered():
