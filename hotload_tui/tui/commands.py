@@ -67,13 +67,20 @@ def _highlighted(title: str, matcher: Matcher) -> Content:
 
 
 def _offers(console: ConsoleScreen, plugins: Iterable[PluginStatus]) -> Iterator[Offer]:
-    """Yield the commands on each plugin, then the others."""
+    """Yield the commands on each plugin, then the others, each with the key that does the same now."""
+    shown: dict[str, str] = {}
+    for _, binding, _, _ in console.active_bindings.values():
+        if binding.id:
+            shown.setdefault(binding.id, console.app.get_key_display(binding))
     for plugin in (*plugins, None):
         for command in COMMANDS:
             title, text = command.entry or ("", "")
             if ("{}" in title) == bool(plugin) and title and console.actions.is_offered(command.run, plugin):
                 name = clean_line(plugin.name, 60) if plugin else ""
-                yield Offer(title.format(name), partial(_run, console, command.run, plugin), text)
+                is_here = plugin is None or plugin == console.selection.plugin
+                key = shown.get(command.key.id or "", "") if command.key and is_here else ""
+                run = partial(_run, console, command.run, plugin)
+                yield Offer(title.format(name), run, f"{key:<5} {text}")
 
 
 def _run(console: ConsoleScreen, command: str, plugin: PluginStatus | None) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final, TypeAlias, TypeVar
+from typing import ClassVar, Final, NamedTuple, TypeVar
 
 import msgspec
 from textual.app import ComposeResult
@@ -14,7 +15,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input, OptionList, Static
+from textual.widgets.option_list import Option
 
 from hotload_tui.core.config_files import Resolved
 from hotload_tui.core.directories import oddity
@@ -207,12 +209,21 @@ def _written(value: object) -> str:
     return json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
 
 
-HelpRow: TypeAlias = tuple[str, str, str]
-"""A key or a sign, the binding's name in ``[keys]``, and the meaning."""
+class HelpRow(NamedTuple):
+    """One line of the help."""
+
+    key: str
+    """A key, or a sign of the table."""
+    name: str
+    """The name of the key's binding in ``[keys]``; empty for a sign."""
+    meaning: str
+    run: Callable[[], Awaitable[object]] | None = None
+    """Does what the key does; ``None`` for a sign."""
+
 
 STATES: Final[tuple[HelpRow, ...]] = (
     *(
-        (f"{state.glyph} {state}", "", meaning)
+        HelpRow(f"{state.glyph} {state}", "", meaning)
         for state, meaning in (
             (PluginState.OK, "the newest version is live"),
             (PluginState.OLD, "the newest version is live; an older one is still called"),
@@ -225,8 +236,8 @@ STATES: Final[tuple[HelpRow, ...]] = (
             (PluginState.NEW, "found, not loaded yet"),
         )
     ),
-    ("+ ok !", "", "it is live, but its code has failed since (Error tab)"),
-    ("!*FAIL", "", "the star: you have not looked at it since it broke"),
+    HelpRow("+ ok !", "", "it is live, but its code has failed since (Error tab)"),
+    HelpRow("!*FAIL", "", "the star: you have not looked at it since it broke"),
 )
 """The signs of the states and their meanings."""
 
@@ -242,51 +253,72 @@ _PANES: Mapping[str, str] = {
 }
 
 
-class HelpScreen(ScrollDialog[None]):
-    """Lists the keys and the states with their meanings."""
+class HelpScreen(ModalScreen[HelpRow]):
+    """Lists the keys and the states with their meanings; returns the key that the user wants to use."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,f1,enter", "close", "Close"),
+        Binding("escape,q,question_mark,f1", "close", "Close"),
         Binding("slash", "search", "Search", show=False),
+        Binding("j", "move('down')", "Down", show=False),
+        Binding("k", "move('up')", "Up", show=False),
     ]
+    AUTO_FOCUS = "OptionList"
 
     def __init__(self, pane: str, own: Iterable[HelpRow], common: Iterable[HelpRow]) -> None:
         super().__init__()
         self._pane = pane
         self._own = tuple(own)
         self._common = tuple(common)
-        self._search = Input(placeholder="/ searches, esc closes, arrows scroll", compact=True)
-        self._lines = Static(self._text(""), markup=False)
+        self._rows: dict[str, HelpRow] = {}
+        """The rows that can be run, by the ids of their options."""
+        self._search = Input(placeholder="/ searches, enter does it, esc closes", compact=True)
+        self._list = OptionList(*self._options(""), markup=False, compact=True)
 
     def compose(self) -> ComposeResult:
-        """Lay out the lists, which scroll if they do not fit."""
+        """Lay out the search above the list, which scrolls if it does not fit."""
         with Vertical(classes="dialog help"):
             yield self._search
-            with self.area:
-                yield self._lines
+            yield self._list
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Show only the lines that contain the text."""
-        self._lines.update(self._text(event.value.strip()))
+        self._list.set_options(self._options(event.value.strip()))
+        self._list.action_first()
 
     def on_input_submitted(self) -> None:
         """Return the focus to the matching lines."""
-        self.set_focus(self.area)
+        self.set_focus(self._list)
 
-    def _text(self, wanted: str) -> Content:
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Close, and do what the key in this line does."""
+        self.dismiss(self._rows[event.option_id or ""])
+
+    def _options(self, wanted: str) -> list[Option]:
         groups = (
             (f"In the {self._pane}", "  key, name in [keys] of hotload.toml", self._own),
             ("Everywhere", "", self._common),
             ("States", "", STATES),
         )
-        blocks = []
+        options: list[Option] = []
+        self._rows = {}
         for title, hint, rows in groups:
-            found = [row for row in rows if wanted.casefold() in " ".join(row).casefold()]
+            found = [row for row in rows if wanted.casefold() in " ".join(row[:3]).casefold()]
             if found:
-                blocks.append(Content("\n").join([Content.assemble((title, "bold"), hint), *key_rows(found)]))
-        return (
-            Content("\n\n").join(blocks) if blocks else Content(f"Nothing is about {clean_line(wanted, 40)}.")
-        )
+                options += [Option(Content(), disabled=True)] if options else []
+                options.append(Option(Content.assemble((title, "bold"), hint), disabled=True))
+            for row in found:
+                number = str(len(options))
+                options.append(Option(key_row(row), id=number, disabled=row.run is None))
+                self._rows[number] = row
+        nothing = Option(Content(f"Nothing is about {clean_line(wanted, 40)}."), disabled=True)
+        return options or [nothing]
+
+    def action_move(self, way: str) -> None:
+        """Move the cursor ``down`` or ``up``."""
+        if way == "down":
+            self._list.action_cursor_down()
+        else:
+            self._list.action_cursor_up()
 
     def action_search(self) -> None:
         """Focus the search line."""
@@ -296,32 +328,31 @@ class HelpScreen(ScrollDialog[None]):
         """Leave the search, or close the help if there is no search."""
         if self._search.value or self._search.has_focus:
             self._search.value = ""
-            self.set_focus(self.area)
+            self.set_focus(self._list)
         else:
             self.dismiss()
 
 
-def key_rows(rows: Iterable[HelpRow]) -> Iterable[Content]:
-    """Yield a line for each row."""
-    for key, name, meaning in rows:
-        name_cell = f"{name:<12} " if name else ""
-        yield Content.assemble(
-            (f"  {key:<8} ", "bold $text-accent"), (name_cell, "$foreground-muted"), meaning
-        )
+def key_row(row: HelpRow) -> Content:
+    """Return the line for a row."""
+    name = f"{row.name:<12} " if row.name else ""
+    return Content.assemble(
+        (f"  {row.key:<8} ", "bold $text-accent"), (name, "$foreground-muted"), row.meaning
+    )
 
 
 def key_lines(screen: Screen[None]) -> tuple[str, list[HelpRow], list[HelpRow]]:
     """Return the focused pane's name, its keys, and the keys that work everywhere."""
     focused = screen.focused
-    own: dict[tuple[str, str], list[str]] = {}
-    common: dict[tuple[str, str], list[str]] = {}
+    own: dict[tuple[str, str], HelpRow] = {}
+    common: dict[tuple[str, str], HelpRow] = {}
     for node, binding, _, meaning in screen.active_bindings.values():
-        group = own if node is focused else common
-        if binding.tooltip:
-            group.setdefault((binding.id or "", meaning), []).append(screen.app.get_key_display(binding))
+        group, key = own if node is focused else common, screen.app.get_key_display(binding)
+        if not binding.tooltip:
+            continue
+        known = group.get((binding.id or "", meaning))
+        shown = f"{known.key} {key}" if known else key
+        run = partial(screen.app.run_action, binding.action, node)
+        group[binding.id or "", meaning] = HelpRow(shown, binding.id or "", meaning, run)
     name = _PANES.get(type(focused).__name__, "console") if focused else "console"
-    return name, _joined(own), _joined(common)
-
-
-def _joined(keys: Mapping[tuple[str, str], list[str]]) -> list[HelpRow]:
-    return [(" ".join(names), name, meaning) for (name, meaning), names in keys.items()]
+    return name, list(own.values()), list(common.values())

@@ -110,8 +110,8 @@ COMMANDS: Final = (
     ),
     Command(
         "actions.undo",
-        _key("undo", "z", "undo the last disable, enable, clean or rollback"),
-        Entry("all: undo", "undo the last disable, enable, clean or rollback"),
+        _key("undo", "z", "undo a disable, enable, clean or rollback"),
+        Entry("all: undo", "undo a disable, enable, clean or rollback"),
     ),
     Command(
         "actions.pause",

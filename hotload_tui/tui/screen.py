@@ -24,7 +24,7 @@ from hotload_tui.core.events import HostReached
 from hotload_tui.core.model import PluginState, PluginStatus
 from hotload_tui.tui import keys
 from hotload_tui.tui.actions import Actions, HostControls
-from hotload_tui.tui.dialogs import AskNameScreen, HelpScreen, key_lines
+from hotload_tui.tui.dialogs import AskNameScreen, HelpRow, HelpScreen, key_lines
 from hotload_tui.tui.filters import Filters
 from hotload_tui.tui.follow import Follow
 from hotload_tui.tui.framework import Punctual
@@ -481,8 +481,13 @@ class ConsoleScreen(Punctual, Screen[None]):
         self.set_timer(0.1, self.app.deliver_screenshot)
 
     def show_help(self) -> None:
-        """Show the keys of the pane that has the focus."""
-        self.open(HelpScreen(*key_lines(self)))
+        """Show the keys of the pane that has the focus, and do what the user chooses."""
+
+        async def chosen(row: HelpRow | None) -> None:
+            if row is not None and row.run is not None:
+                await row.run()
+
+        self.app.push_screen(HelpScreen(*key_lines(self)), chosen)
 
     def go_back(self) -> None:
         """Go one level back: close an input line, clear a filter, restore the panes, or focus the table."""

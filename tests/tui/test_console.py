@@ -286,14 +286,14 @@ async def test_question_mark_lists_the_keys_of_the_focused_pane(workspace: Works
 
 
 async def test_the_palette_finds_commands_of_any_plugin(workspace: Workspace, run: Run) -> None:
-    """A colon opens the palette, whose entries act on their plugin wherever the cursor is."""
+    """A colon opens the palette, whose entries have their key and act on their plugin, selected or not."""
     workspace["one"] = workspace["two"] = PLAIN
     running = run(workspace.config())
     async with console(running.manager, workspace.root, (80, 60)) as it:
         await it.until(lambda: "+ ok" in it.row("two"))
         await it.press("colon")
         await it.until(lambda: isinstance(it.app.screen, CommandPalette))
-        await it.shows("plugin: rebuild one", "all: clean")
+        await it.shows("plugin: rebuild one", "r     compile and load again", "all: clean")
         await it.press(*"rebuild two")
         await it.until(lambda: "plugin: rebuild two" in it.text and "rebuild one" not in it.text)
         await it.press("down", "enter")
@@ -473,18 +473,32 @@ async def test_where_nothing_is_watched_p_says_so(workspace: Workspace, run: Run
         await it.toasted("nothing is watched")
 
 
+async def test_a_line_of_the_help_does_what_its_key_does(workspace: Workspace, run: Run) -> None:
+    """Enter on a line of the help closes the help, and does what the line's key does in the pane."""
+    workspace["one"] = workspace["two"] = PLAIN
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("two"))
+        await it.press("question_mark", "slash", *"last row", "enter", "enter")
+        await it.until(lambda: it.app.screen is it.main and it.chosen == "two")
+        await it.press("question_mark", "slash", *"switch the selected", "enter", "enter")
+        await it.until(lambda: "- off" in it.row("two"))
+        await it.press("question_mark", "j", "k", "enter")
+        await it.until(lambda: it.app.screen is it.main and it.main.focused is not None)
+        assert it.main.query_one("#detail").has_focus_within, "the first line opens the details"
+
+
 async def test_the_help_is_searched(workspace: Workspace, run: Run) -> None:
     """In the help, ``/`` filters the lines by a word; escape clears the word, then closes the help."""
     workspace["one"] = PLAIN
     async with console(run(workspace.config()).manager, workspace.root, (120, 36)) as it:
         await it.shows("+ ok")
         await it.press("f1")
-        await it.shows("In the table", "/ searches", "take back the last")
+        await it.shows("In the table", "/ searches", "undo a disable")
         await it.press("slash", *"HELD")
         await it.shows("let a HELD plugin follow its source again")
-        await it.until(lambda: "take back the last" not in it.text)
+        await it.until(lambda: "undo a disable" not in it.text)
         await it.press("enter", "escape")
-        await it.shows("take back the last")
+        await it.shows("undo a disable")
         await it.press("slash", *"no such thing", "enter")
         await it.shows("Nothing is about no such thing.")
         await it.press("escape", "escape")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from textual.binding import Binding
 from textual.command import CommandPalette
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable, OptionList
 
 from hotload_tui.core.config_files import resolve
 from hotload_tui.tui import keys
@@ -338,8 +338,8 @@ class Stage:
         """Check that help lists exactly the keys of this pane, with their descriptions."""
         it = self._it
         await it.type("f1")
-        await it.until(lambda: over(HelpScreen)(it) and bool(it.app.screen.query("VerticalScroll > Static")))
-        help_text = str(it.app.screen.query_one("VerticalScroll > Static", Static).content)
+        await it.until(lambda: over(HelpScreen)(it) and bool(it.app.screen.query(OptionList)))
+        help_text = "\n".join(str(option.prompt) for option in it.app.screen.query_one(OptionList).options)
         for name, binding in bindings(*groups):
             if name in ("clean", "clean_all") and pane.key != "0":
                 assert binding.tooltip not in help_text, f"{name} has no key here"

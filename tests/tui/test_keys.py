@@ -11,7 +11,7 @@ from textual.keys import format_key
 from hotload_tui.core.api import ManagerApi
 from hotload_tui.core.errors import ConfigError
 from hotload_tui.tui.app import ConsoleApp
-from hotload_tui.tui.dialogs import STATES, key_rows
+from hotload_tui.tui.dialogs import STATES, HelpRow, key_row
 from hotload_tui.tui.keys import COMMANDS, GROUPS, check_keys
 from hotload_tui.tui.screen import ConsoleScreen
 from tests.tui.fakes import Manager
@@ -31,8 +31,8 @@ def test_every_key_is_in_the_documentation() -> None:
 def test_every_line_of_the_help_fits_into_80_columns() -> None:
     """No meaning of a key or a state is wrapped in the smallest usual terminal."""
     bindings = [binding for group in GROUPS for binding in Binding.make_bindings(group)]
-    keys = [("", binding.id or "", binding.tooltip) for binding in bindings if binding.tooltip]
-    lines = [line.plain for line in key_rows([*keys, *STATES])]
+    keys = [HelpRow("", binding.id or "", binding.tooltip) for binding in bindings if binding.tooltip]
+    lines = [line.plain for line in map(key_row, (*keys, *STATES))]
     assert [line for line in lines if len(line) > HELP_AT_80] == []
 
 
