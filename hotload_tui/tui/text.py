@@ -80,6 +80,12 @@ def cut(text: str, room: int) -> str:
     return f"…{inner[-max(1, room - 2) :]}…" if end or inner != place[0] else f"…{inner[1 - room :]}"
 
 
+def shows_place(cut_text: str, text: str) -> bool:
+    """Return whether a cut text has the name and the line of the first ``file:line`` in the whole text."""
+    place = _PLACE.search(text)
+    return place is None or place[0].strip("()").rpartition("/")[2] in cut_text
+
+
 def _head(text: str, room: int) -> str:
     if text.isascii():
         return text[: max(0, room)]

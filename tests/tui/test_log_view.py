@@ -183,6 +183,19 @@ async def test_the_log_cuts_the_message_and_not_its_place(workspace: Workspace, 
         await it.shows("no version is live")
 
 
+async def test_a_status_line_without_room_has_the_hint_and_no_part_of_a_place(
+    workspace: Workspace, run: Run
+) -> None:
+    """Where the ``file:line`` of the newest line does not fit, the status line ends with the hint."""
+    running = run(workspace.config())
+    async with console(running.manager, workspace.root) as it:
+        workspace["bad"] = "def register(ctx):\n    1 / 0\n"
+        await it.press("R")
+        await it.until(lambda: "plugin.py:2" in it.text.split("\n")[0])
+        await it.resize(66, 20)
+        await it.until(lambda: it.text.split("\n")[0].endswith("? help"))
+
+
 async def test_w_wraps_lines_and_t_hides_their_times(workspace: Workspace, run: Run) -> None:
     """``w`` wraps long lines and ``t`` hides the times; a second press of both reverts that."""
     running = run(workspace.config())

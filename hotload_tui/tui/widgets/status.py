@@ -29,7 +29,7 @@ from hotload_tui.core.events import (
 from hotload_tui.core.model import PluginState, Snapshot
 from hotload_tui.tui.framework import Punctual
 from hotload_tui.tui.keys import LEAST_NEEDED, Steps
-from hotload_tui.tui.text import clean_line, count, cut
+from hotload_tui.tui.text import clean_line, count, cut, shows_place
 from hotload_tui.tui.widgets.panes import Body
 
 SHORT: Final = 3.0
@@ -246,7 +246,10 @@ class StatusLine(Punctual, Widget):
         room = self.size.width - left.cell_length - 3
         if room < len(HINT):
             return left.truncate(self.size.width, ellipsis=True)
-        right = cut(clean_line(self.newest) if self.newest else HINT, room)
+        newest = clean_line(self.newest)
+        right = cut(newest, room)
+        if not newest or not shows_place(right, newest):
+            right = HINT
         tail = Content.styled(right, "$foreground-muted")
         return Content.assemble(left, " " * (self.size.width - left.cell_length - tail.cell_length), tail)
 
