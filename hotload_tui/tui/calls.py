@@ -102,6 +102,8 @@ class Answer(NamedTuple):
     text: str
     """The handler's value as text, or the fault that it raised."""
     failed: bool
+    plugin: str = ""
+    """The handler's plugin."""
 
 
 class CallResult(NamedTuple):
@@ -122,6 +124,7 @@ def call_result(call: HookCall, at: float, invocation: Invocation) -> CallResult
             seconds,
             _fault_line(next(faults)) if handler.failed else repr(next(values)),
             handler.failed,
+            handler.plugin,
         )
         for handler, seconds in zip(invocation.handlers, invocation.seconds, strict=True)
     ]

@@ -264,6 +264,14 @@ HOOKS: Final[list[BindingType]] = [
         "screen.run('workbench.pin')",
         shown=True,
     ),
+    _key(
+        "call_fault",
+        "f",
+        "go to the Error tab of the failed call",
+        "screen.run('show_call_fault')",
+        label="Error",
+        shown=True,
+    ),
 ]
 SOURCE: Final[list[BindingType]] = [
     *WIDE,

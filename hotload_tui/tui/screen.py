@@ -364,6 +364,18 @@ class ConsoleScreen(Punctual, Screen[None]):
         """Call the hook point."""
         self.workbench.call(message.call, is_pinned=message.is_pinned)
 
+    async def show_call_fault(self) -> None:
+        """Select the plugin whose handler failed in a call by hand, and open its Error tab."""
+        name = self.workbench.faulty_plugin()
+        if not name:
+            self.say("No call has failed; enter calls the hook point.")
+            return
+        self.selection.choose(name)
+        if self._table.chosen == name:
+            await self.open_tab("error")
+        else:
+            self.say(f"The filter hides {clean_line(name, 40)}: esc in the table clears it.")
+
     def on_error_view_edit_wanted(self, message: ErrorView.EditWanted) -> None:
         """Open the editor at a frame of the Error tab."""
         self.edit(Path(message.file), message.line)

@@ -94,6 +94,15 @@ class Workbench:
                 self._request((call,))
             self._change(f"Pinned {clean_line(str(call), 60)}: it runs again after each reload.")
 
+    def faulty_plugin(self) -> str:
+        """Return the plugin of the first handler that failed in the result on top of those with a failure.
+
+        The results of the hook point under the cursor precede the others; empty if no call has failed.
+        """
+        calls = sorted(self._order(), key=lambda call: call.point != self._hooks.point)
+        answers = (answer for call in calls for answer in self._results[call].answers)
+        return next((answer.plugin for answer in answers if answer.failed), "")
+
     def _change(self, text: str) -> None:
         """Report, show and store a change of the earlier or the pinned calls."""
         self._say(text)
@@ -153,12 +162,15 @@ class Workbench:
         blocks = list(self._blocks())
         self._hooks.show_results(Content("\n\n").join(blocks) if blocks else None, from_top=from_top)
 
-    def _blocks(self) -> Iterator[Content]:
-        """Yield the results: the newest call's, those of pinned calls, then the others, newest first."""
+    def _order(self) -> list[HookCall]:
+        """Return the calls with results: the newest, the pinned ones, then the others, newest first."""
         order = [call for call in self._pinned if call in self._results]
         order += [call for call in reversed(self._results) if call not in self._pinned]
-        order.sort(key=lambda call: call != self._newest)
-        for call in order:
+        return sorted(order, key=lambda call: call != self._newest)
+
+    def _blocks(self) -> Iterator[Content]:
+        """Yield the results."""
+        for call in self._order():
             yield result_text(self._results[call], self._before.get(call), pinned=call in self._pinned)
         if waiting := sum(call not in self._results for call in self._pinned):
             yield Content.styled(f"{count(waiting, 'pinned call')} not run yet", "$foreground-muted")

@@ -217,6 +217,7 @@ OWN = {
             *ROWS,
             Key("call", focused("Prompt"), ("escape",)),
             Key("pin", toast("enter pins that"), ("escape",)),
+            Key("call_fault", toast("No call has failed")),
         ),
     ),
 }

@@ -9,9 +9,10 @@ from textual.screen import Screen
 from hotload_tui.core.model import HookPointStatus
 from hotload_tui.tui.view_state import ViewState
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
+from hotload_tui.tui.widgets.error_view import ErrorView
 from hotload_tui.tui.widgets.log_view import LogBook
 from hotload_tui.tui.widgets.panes import DetailFacts
-from tests.conftest import Workspace
+from tests.conftest import Workspace, answering
 from tests.tui.console import Run, console
 
 
@@ -194,3 +195,21 @@ async def test_enter_right_behind_7_finds_the_hook_points() -> None:
         tabs = pilot.app.screen.query_one(DetailTabs)
         await tabs.open("hooks")
         assert tabs.hooks.table.row_count == 1
+
+
+async def test_f_goes_from_a_failed_call_to_its_traceback(workspace: Workspace, run: Run) -> None:
+    """``f`` selects the plugin whose handler failed in a call, and opens its Error tab at the line."""
+    workspace["apple"] = answering(1, point="fine")
+    workspace["banana"] = answering(1, point="price").replace("return 1", "return 1 / 0")
+    async with console(run(workspace.config()).manager, workspace.root) as it:
+        await it.until(lambda: "+ ok" in it.row("banana") and it.chosen == "apple")
+        await it.press("7", "f")
+        await it.toasted("No call has failed")
+        await it.press("enter", "enter", "j", "enter", "enter")
+        await it.shows("! banana.answer", "f Error")
+        await it.press("f")
+        await it.shows("> 2 |     return 1 / 0")
+        assert it.chosen == "banana"
+        assert isinstance(it.app.focused, ErrorView)
+        await it.press("0", "slash", *"apple", "enter", "7", "f")
+        await it.toasted("The filter hides banana")
