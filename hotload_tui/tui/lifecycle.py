@@ -124,4 +124,4 @@ class Shutdown:
         names = ", ".join(name for name, _ in self._waiting)
         whom = f" {clean_line(names, 30)}" if names else ""
         done = f", {self._number - len(self._waiting)} of {self._number} done" if self._number > 1 else ""
-        self._status.busy = f"unloading{whom}…{done} (q quits at once)"
+        self._status.busy = f"unloading{whom}… (q quits at once){done}"

@@ -49,8 +49,8 @@ def test_the_status_line_names_the_plugins_that_are_not_unloaded_yet() -> None:
     shutdown = Shutdown(manager.requests(), status, printed.append)
     shutdown.begin(stop, [plugin("one"), plugin("two"), plugin("off", generation=0)])
     assert shutdown.has_begun
-    assert status.busy == "unloading one, two…, 0 of 2 done (q quits at once)"
+    assert status.busy == "unloading one, two… (q quits at once), 0 of 2 done"
     shutdown.follow([PluginRetired(0, "one", 1, "freed")])
-    assert status.busy == "unloading two…, 1 of 2 done (q quits at once)"
+    assert status.busy == "unloading two… (q quits at once), 1 of 2 done"
     manager.finish()
     assert printed == ["while unloading: OSError: no"]

@@ -663,7 +663,8 @@ class Queries:
         if at_gate := self._store.at_gate:
             statuses = tuple(_at_gate(status, at_gate) for status in statuses)
         failures, held = self._store.failures, self._held.counts()
-        work = self._work.now if self._work.now and self._work.now.plugin else None
+        work = self._work.now
+        work = work if work and work.plugin else None
         return Snapshot(statuses, self._host.points(), watcher, host, failures, held, work)
 
     def _now(self, status: PluginStatus, changed: Mapping[str, str]) -> PluginStatus:
