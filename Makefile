@@ -76,5 +76,8 @@ bench: $(VENV)/.installed         ## measure beside the peers; writes benchmarks
 screenshots: $(VENV)/.installed   ## draw screenshots/ again from the running app
 	@$(BIN)/python -m screenshots.make
 
+screencast: $(VENV)/.installed    ## make the animated picture of the tour of "hotload demo" again
+	@$(BIN)/python -m screenshots.cast
+
 clean:
 	rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -1,8 +1,8 @@
 """Make the screenshots from the running console: ``python -m screenshots.make``.
 
-The shipped plugins run in a real manager. Only what differs from run to run and from machine to machine
-(times, digests) is replaced by fixed values, so that the same console gives the same files. Each view is
-also written as text, for the tests to compare with (``--texts FOLDER``: nothing but these, to that folder).
+The shipped plugins run in a real manager, and the pictures show the figures of that run. Each view is also
+written as text, for the tests to compare with (``--texts FOLDER``: nothing but these, to that folder). In the
+texts, fixed values replace what differs from run to run and from machine to machine (times, digests).
 """
 
 from __future__ import annotations
@@ -274,12 +274,13 @@ _TEXT_VIEWS: Final = _VIEWS | {
 
 @asynccontextmanager
 async def _opened(
-    view: str, size: tuple[int, int], project: Path
+    view: str, size: tuple[int, int], project: Path, *, is_still: bool
 ) -> AsyncIterator[tuple[ConsoleApp, Pilot[None]]]:
     """Open the console in ``project``, and bring ``view`` on the screen."""
     config = Config(runtime_dir=str(project / "plugins"), compiled_dir=str(project / "compiled"))
-    manager = StillManager(HookHost(), config)
-    app = ConsoleApp(manager, project=project, start=manager.start, stop=manager.stop, clock=lambda: LATER)
+    manager = (StillManager if is_still else HotloadManager)(HookHost(), config)
+    clock = (lambda: LATER) if is_still else time.time
+    app = ConsoleApp(manager, project=project, start=manager.start, stop=manager.stop, clock=clock)
     async with app.run_test(size=size) as pilot:
         console = app.screen
         assert isinstance(console, ConsoleScreen)
@@ -302,7 +303,7 @@ async def _opened(
 
 async def _picture(view: str, size: tuple[int, int], project: Path) -> str:
     """Return a view as SVG."""
-    async with _opened(view, size, project) as (app, pilot):
+    async with _opened(view, size, project, is_still=False) as (app, pilot):
         picture = await _settled(app.export_screenshot, pilot)
     # The name is made from all that is drawn, also from paths behind links.
     return re.sub(r"\bterminal-\d+\b", f"terminal-{view}-{size[0]}x{size[1]}", picture)
@@ -313,7 +314,7 @@ async def _texts(
 ) -> dict[str, str]:
     """Return a view as text in the sizes, by the name of its file: the terminal is resized."""
     found = {}
-    async with _opened(view, sizes[0], project) as (app, pilot):
+    async with _opened(view, sizes[0], project, is_still=True) as (app, pilot):
 
         def text() -> str:
             strips = app.screen._compositor.render_strips()  # noqa: SLF001 - what is painted, as text

@@ -141,3 +141,18 @@ def test_taking_an_edit_back_clears_the_fault(project: Path, console: Terminal) 
     console.wait_for(lambda screen: "~" in row(screen, "greet") and "STALE" in row(screen, "greet"))
     entry.write_text(GREET)
     console.wait_for(lambda screen: "+ ok" in row(screen, "greet") and "STALE" not in screen)
+
+
+@pytest.mark.parametrize("end", ["q", "hang-up"])
+def test_a_demonstration_leaves_nothing_behind(tmp_path: Path, end: str) -> None:
+    """``hotload demo`` removes its project when the user quits, and when the window is closed."""
+    environment = {"TMPDIR": str(tmp_path)}
+    with Terminal([HOTLOAD, "demo"], cwd=tmp_path, environment=environment) as terminal:
+        terminal.wait_for(lambda screen: "6 plugins in a temporary project" in screen)
+        assert len(list(tmp_path.glob("hotload-demo-*"))) == 1
+        if end == "q":
+            terminal.press("q")
+        else:
+            terminal.hang_up()
+        terminal.wait_for_exit()
+    assert list(tmp_path.glob("hotload-demo-*")) == []

@@ -7,10 +7,10 @@ from typing import Final
 
 import click
 
-from hotload_tui.cli.scope import Scope, shared_options
+from hotload_tui.cli.scope import Scope, for_audience, shared_options
 
 _GROUPS: Final = {
-    "Keep plugins running": ("run", "attach"),
+    "Keep plugins running": ("run", "attach", "demo"),
     "Look": ("status", "plan", "check", "call", "logs", "doctor"),
     "Change plugins": ("new", "enable", "disable", "build", "clean"),
     "Change a running host": ("reload", "rollback", "release", "pause", "resume", "undo"),
@@ -87,8 +87,9 @@ def _commands_of(module: str) -> dict[str, click.Command]:
 @click.version_option(
     package_name="hotload-tui", prog_name="hotload", message="%(prog)s %(version)s", help="Show the version."
 )
+@for_audience
 @click.pass_context
-def hotload(context: click.Context) -> int:
+def hotload(context: click.Context, *, presents: bool) -> int:
     """Plugins that reload while the program runs. Without a command: the console."""
     if context.invoked_subcommand is not None:
         return 0
@@ -96,7 +97,7 @@ def hotload(context: click.Context) -> int:
     assert isinstance(scope, Scope)
     from hotload_tui.cli import running  # imported only when needed, like each subcommand
 
-    return running.open_console(scope)
+    return running.open_console(scope, running.Show(presents))
 
 
 hotload.params += shared_options(host=True)

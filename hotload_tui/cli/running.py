@@ -8,21 +8,23 @@ import io
 import logging
 import os
 import runpy
+import shutil
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Unpack
 
 import click
+from msgspec import structs
 
 from hotload_tui.cli import output
 from hotload_tui.cli.report import folder, log_line
-from hotload_tui.cli.scope import Scope, command
+from hotload_tui.cli.scope import Scope, command, for_audience
 from hotload_tui.core.config_files import FILE_NAME
 from hotload_tui.core.errors import INTERRUPTED, HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from hotload_tui.core.runtime.threads import MainTrials
     from hotload_tui.remote import Server
     from hotload_tui.tui.actions import HostControls
+    from hotload_tui.tui.tour import Tour
 
 GRACE: Final = 1.6  # seconds for a normal end: a process manager expects it within 2
 
@@ -100,8 +103,9 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
 
 
 @command(host=True)
+@for_audience
 @click.argument("socket", required=False, type=click.Path(path_type=Path))
-def attach(scope: Scope, socket: Path | None) -> int:
+def attach(scope: Scope, *, socket: Path | None, presents: bool) -> int:
     """Open the console on the running host, or on the host at SOCKET; the host outlives the console."""
     _need_terminal("'hotload status' and 'hotload logs -f' need none")
     if socket is not None and scope.host is not None:
@@ -115,9 +119,43 @@ def attach(scope: Scope, socket: Path | None) -> int:
         project = Path.cwd() if runtime_dir.is_relative_to(Path.cwd()) else runtime_dir.parent
         # The program at SOCKET has its own settings.
         host: HostControls = {} if socket else {"settings": scope.read}
-        code = _console(remote, config, scope, project=project, **host)
+        code = _console(remote, config, scope, project=project, show=Show(presents), **host)
         leave_within(GRACE, code)
     return code
+
+
+@command(host=False)
+@click.option("--speed", type=click.FloatRange(0.1, 100), default=1.0, help="2 is twice as fast.")
+@click.option("--step", "in_steps", is_flag=True, help="Wait for the space bar after each step.")
+def demo(scope: Scope, *, speed: float, in_steps: bool) -> int:
+    """Show hotload at work: a tour edits plugins in a temporary project. --plugins DIR uses a copy of DIR.
+
+    The space bar goes on to the next step, and q ends the tour. The project is removed at the end.
+    """
+    _need_terminal("'hotload new' makes a plugin without one")
+    from hotload_tui.tui.tour import PLUGINS, Tour, demo_project  # not imported for --help
+
+    settings = scope.config or Path(FILE_NAME)
+    has_settings = scope.config is not None or (scope.plugins is not None and settings.is_file())
+    with (
+        demo_project(scope.plugins, settings if has_settings else None) as project,
+        contextlib.chdir(project),
+    ):
+        # The state of the console and the modules of the project belong to the project.
+        os.environ["XDG_STATE_HOME"] = str(project.parent)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(project), os.environ.get("PYTHONPATH"))))
+        own = structs.replace(
+            scope,
+            plugins=Path(PLUGINS),
+            compiled=Path("compiled"),
+            config=Path(settings.name) if has_settings else None,
+        )
+        show = Show(
+            presents=True,
+            tour=lambda api: Tour(api, speed=speed, in_steps=in_steps),
+            ended=lambda: shutil.rmtree(project.parent, ignore_errors=True),
+        )
+        return open_console(own, show)
 
 
 def _need_terminal(instead: str) -> None:
@@ -139,7 +177,17 @@ def _need_terminal(instead: str) -> None:
 logger = logging.getLogger("hotload.engine")
 
 
-def open_console(scope: Scope) -> int:
+class Show(NamedTuple):
+    """How the console shows itself."""
+
+    presents: bool = False
+    """Whether it is for an audience."""
+    tour: Callable[[ManagerApi], Tour] | None = None
+    ended: Callable[[], None] = lambda: None
+    """Called once the plugins are unloaded; after a hang-up there is no time for more."""
+
+
+def open_console(scope: Scope, show: Show = Show()) -> int:  # noqa: B008 - a constant
     """Run the console, with the plugins in a separate host process."""
     scope.refuse_host("hotload")
     _need_terminal("'hotload run' runs plugins without one")
@@ -148,20 +196,28 @@ def open_console(scope: Scope) -> int:
         from hotload_tui import HookHost, HotloadManager  # not imported for --help
 
         inside = HotloadManager(HookHost(), config)
-        return _console(inside, config, scope, start=inside.start, stop=inside.stop, settings=scope.read)
+        return _console(
+            inside, config, scope, show=show, start=inside.start, stop=inside.stop, settings=scope.read
+        )
     hold_off()  # no plugin runs in this process
     from hotload_tui.remote.process import HostedManager  # not imported for --help
 
     hosted = HostedManager(config, scope.as_arguments())
+
+    def close() -> None:
+        hosted.close()
+        show.ended()
+
     hosted.open()  # before the import of the console, so that the host starts meanwhile
     try:
         return _console(
             hosted,
             config,
             scope,
+            show=show,
             settings=scope.read,
             start=hosted.wait_until_ready,
-            stop=hosted.close,
+            stop=close,
             restart=hosted.restart,
             debug=hosted.debug,
         )
@@ -175,6 +231,7 @@ def _console(
     scope: Scope,
     *,
     project: Path | None = None,
+    show: Show = Show(),  # noqa: B008 - a constant
     **host: Unpack[HostControls],
 ) -> int:
     with quickened():
@@ -184,7 +241,10 @@ def _console(
 
     check_keys(config.keys, str(scope.config or FILE_NAME))
     give_size()
-    app = ConsoleApp(api, project=project or Path.cwd(), keys=config.keys, **host)
+    tour = show.tour(api) if show.tour else None
+    app = ConsoleApp(
+        api, project=project or Path.cwd(), keys=config.keys, presents=show.presents, tour=tour, **host
+    )
     app.run()
     return app.return_code or 0
 

@@ -238,6 +238,12 @@ def _remember(context: click.Context, parameter: click.Parameter, value: object)
     context.obj = scope if value is None else structs.replace(scope, **{str(parameter.name): value})
 
 
+for_audience = click.option(
+    "--present", "presents", is_flag=True, help="For an audience: more space, captions, and the last key."
+)
+"""Adds the option of the commands that open the console."""
+
+
 def manager_of_command(config: Config) -> HotloadManager:
     """Return a manager that stops, and unloads its plugins, when the command ends."""
     from hotload_tui import HookHost, HotloadManager  # not imported for --help

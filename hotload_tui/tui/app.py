@@ -25,11 +25,15 @@ from hotload_tui.tui.dialogs import ConfirmScreen
 from hotload_tui.tui.framework import OrderedApp
 from hotload_tui.tui.screen import ConsoleScreen
 from hotload_tui.tui.terminal import give_size, handle_signals, has_shell, leave_within, stop_job
+from hotload_tui.tui.tour import Tour
 from hotload_tui.tui.widgets.plugin_table import BESIDE
 from hotload_tui.tui.widgets.status import NEEDED
 
 GRACE = 2.0  # seconds that plugins have to clean up after a signal
 RESTORE = 2.0  # seconds to restore the terminal, which never succeeds after a hang-up
+
+GO_ON = "space"
+"""The key that goes on to the tour's next step."""
 
 _MOUNTING = 0.01  # seconds between two checks whether all widgets are mounted
 
@@ -51,15 +55,21 @@ class ConsoleApp(OrderedApp):
         project: Path,
         keys: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.time,
+        presents: bool = False,
+        tour: Tour | None = None,
         **host: Unpack[HostControls],
     ) -> None:
+        """With ``presents``, the console is for an audience: a caption, the last key, more space."""
         super().__init__()
+        self._presents = presents
+        self._tour = tour
         self._stop = host.get("stop")
         self._code: int | None = None
         self._give_back_signals: Callable[[], None] = lambda: None
         self._held: deque[events.Event] = deque()
         """What the user typed, clicked and pasted while the screen was being mounted."""
-        self._console = ConsoleScreen(api, project, host, clock)
+        self._console = ConsoleScreen(api, project, host, clock, tour)
+        self._console.set_class(presents, "-present")
         self.set_keymap(dict(keys))
 
     def get_css_variables(self) -> dict[str, str]:
@@ -79,6 +89,11 @@ class ConsoleApp(OrderedApp):
         is_input = isinstance(event, (events.InputEvent, events.Paste)) and not event.is_forwarded
         if is_input and not isinstance(event, events.MouseMove):
             self._console.follow.note_use()
+        if is_input and isinstance(event, events.Key) and self._presents:
+            self._console.show_key(event.character or event.key if event.is_printable else event.key)
+            if event.key == GO_ON and self._tour is not None and self._tour.is_under_way:
+                self._tour.go_on()
+                return
         if not is_input or not (self._held or self._is_incomplete()):
             await super().on_event(event)
             return

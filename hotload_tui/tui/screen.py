@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
 from textual.content import Content
+from textual.message import Message
 from textual.screen import ModalScreen, Screen
 from textual.theme import Theme
 from textual.widgets import Input
@@ -34,6 +36,7 @@ from hotload_tui.tui.programs import Copyable, hand_out, hand_over, keep_copy, o
 from hotload_tui.tui.requests import FactReader, FactsFailed, FactsRead, Requests
 from hotload_tui.tui.selection import Selection
 from hotload_tui.tui.text import clean, clean_line
+from hotload_tui.tui.tour import Scene, Tour
 from hotload_tui.tui.view_state import ViewStore, figures
 from hotload_tui.tui.widgets.detail_tabs import DetailTabs
 from hotload_tui.tui.widgets.error_view import ErrorView
@@ -42,11 +45,18 @@ from hotload_tui.tui.widgets.hooks_view import HooksView
 from hotload_tui.tui.widgets.log_view import LogBook, LogView
 from hotload_tui.tui.widgets.panes import DetailFacts, Prompt
 from hotload_tui.tui.widgets.plugin_table import PluginPane, PluginTable
-from hotload_tui.tui.widgets.status import KeyLine, News, Notice, StatusLine, TooSmall
+from hotload_tui.tui.widgets.status import Caption, KeyLine, News, Notice, StatusLine, TooSmall
 from hotload_tui.tui.workbench import Workbench
 
 _FIRST_FACTS: Final = 0.1
 """Seconds that the first paint waits for the state."""
+
+
+@dataclass
+class SceneShown(Message):
+    """The tour goes on to another scene."""
+
+    scene: Scene
 
 
 class ConsoleScreen(Punctual, Screen[None]):
@@ -61,8 +71,10 @@ class ConsoleScreen(Punctual, Screen[None]):
         project: Path,
         host: HostControls,
         clock: Callable[[], float],
+        tour: Tour | None = None,
     ) -> None:
         super().__init__()
+        self._tour = tour
         self._store = ViewStore(project)
         self._stored = self._store.read()
         self._clock = clock
@@ -86,6 +98,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         self._line = Prompt(id="filter")
         self._notice = Notice(self._free_border)
         self._key_line = KeyLine()
+        self._caption = Caption()
 
         self.requests = Requests(self.call_later, self._show_failure, self._show_running)
         self.selection = Selection(self._table, self._facts.look_at, self._show_details, self.set_timer)
@@ -130,6 +143,7 @@ class ConsoleScreen(Punctual, Screen[None]):
         yield self._notice
         yield TooSmall()
         yield self._key_line
+        yield self._caption
 
     def on_mount(self) -> None:
         """Apply the stored theme and selection, capture printed text, and begin."""
@@ -167,7 +181,9 @@ class ConsoleScreen(Punctual, Screen[None]):
         self.call_after_refresh(self._show_newest)
 
     def on_unmount(self) -> None:
-        """Stop reading the state."""
+        """Stop reading the state, and end the tour."""
+        if self._tour is not None:
+            self._tour.end()
         self._facts.stop()
 
     @property
@@ -178,7 +194,9 @@ class ConsoleScreen(Punctual, Screen[None]):
         )
 
     def keep_view(self) -> None:
-        """Store the view state for the next session."""
+        """Store the view state for the next session; the project of a tour has none."""
+        if self._tour is not None:
+            return
         state, log = self._stored, self._tabs.log_view
         self.filters.store(state)
         state.learned = sorted(self._guide.learned)
@@ -331,10 +349,26 @@ class ConsoleScreen(Punctual, Screen[None]):
         self._status.trouble = message.reason
 
     def _show_started(self) -> None:
-        """Show why there are no plugins, and repeat the calls of the previous session."""
+        """Show why there are no plugins, repeat the calls of the previous session, and begin the tour."""
         self._show_empty()
         self.workbench.repeat()
         self.selection.read_again()
+        if self._tour is not None:
+            self._tour.begin(lambda scene: self.post_message(SceneShown(scene)))
+
+    async def on_scene_shown(self, message: SceneShown) -> None:
+        """Show what the tour speaks of; the focus stays where it is."""
+        scene = message.scene
+        self._caption.text = scene.caption
+        if scene.plugin:
+            self.selection.choose(scene.plugin)
+        if scene.tab:
+            self._reveal("detail")
+            await self._tabs.open(scene.tab, takes_focus=False)
+
+    def show_key(self, shown: str) -> None:
+        """Show an audience which key was pressed."""
+        self._caption.key = shown
 
     def _leave(self, trouble: str) -> None:
         """Leave, and print an error in the place of the console."""

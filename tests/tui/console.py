@@ -24,6 +24,7 @@ from hotload_tui.core.api import ManagerApi
 from hotload_tui.tui.actions import HostControls
 from hotload_tui.tui.app import ConsoleApp
 from hotload_tui.tui.screen import ConsoleScreen
+from hotload_tui.tui.tour import Tour
 from hotload_tui.tui.widgets.plugin_table import PluginTable
 from hotload_tui.tui.widgets.status import Notice
 from tests.conftest import Running
@@ -139,13 +140,17 @@ async def console(
     keys: Mapping[str, str] = MappingProxyType({}),
     clock: Callable[[], float] = time.time,
     follows: bool = False,
+    tour: Tour | None = None,
     **host: Unpack[HostControls],
 ) -> AsyncIterator[Console]:
     """Open the console on a manager; only if it ``follows``, a fault may come to the screen by itself.
 
+    With a ``tour``, the console is for an audience.
     Otherwise the user always seems to be at work: a fault would change the screen between two keys.
     """
-    app = ConsoleApp(api, project=project, keys=keys, clock=clock, **host)
+    app = ConsoleApp(
+        api, project=project, keys=keys, clock=clock, presents=tour is not None, tour=tour, **host
+    )
     if not follows:
         app._console.follow._used_at = math.inf  # noqa: SLF001 - the tests' own user
     async with app.run_test(size=size, notifications=True) as pilot:

@@ -323,6 +323,22 @@ class TooSmall(Widget):
         return Content(sizes if width < _NARROW else f"Terminal {sizes} (ctrl+q quits)")
 
 
+class Caption(Widget):
+    """Shows what an audience should look at, and the last key that was pressed."""
+
+    text: reactive[str] = reactive("")
+    key: reactive[str] = reactive("")
+    """The last key as it is printed on a keyboard; empty before the first one."""
+
+    def render(self) -> Content:
+        """Draw the text in the rows that there are, and the key at the end of the first row."""
+        key = Content.styled(f" {clean_line(self.key, 20)} ", "bold reverse") if self.key else Content("")
+        room = self.size.width - key.cell_length - 1
+        rows = Content(self.text).wrap(max(1, room))[: self.size.height]
+        first, *more = rows or [Content("")]
+        return Content("\n").join([Content.assemble(first.truncate(room, pad=True), " ", key), *more])
+
+
 class _Key(NamedTuple):
     """One key of the line."""
 

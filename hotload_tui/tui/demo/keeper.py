@@ -1,0 +1,3 @@
+"""A module of the program: what plugins put into its list stays there."""
+
+callbacks: list[object] = []
