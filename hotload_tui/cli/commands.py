@@ -88,8 +88,9 @@ def _commands_of(module: str) -> dict[str, click.Command]:
     package_name="hotload-tui", prog_name="hotload", message="%(prog)s %(version)s", help="Show the version."
 )
 @for_audience
+@click.option("--web", "in_browser", is_flag=True, help="The console in a browser on this machine.")
 @click.pass_context
-def hotload(context: click.Context, *, presents: bool) -> int:
+def hotload(context: click.Context, *, presents: bool, in_browser: bool) -> int:
     """Plugins that reload while the program runs. Without a command: the console."""
     if context.invoked_subcommand is not None:
         return 0
@@ -97,6 +98,10 @@ def hotload(context: click.Context, *, presents: bool) -> int:
     assert isinstance(scope, Scope)
     from hotload_tui.cli import running  # imported only when needed, like each subcommand
 
+    if in_browser:
+        if presents:
+            raise click.UsageError("--present: not with --web, where each tab has the size of its window")
+        return running.open_in_browser(scope)
     return running.open_console(scope, running.Show(presents))
 
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import SourceFileLoader
@@ -29,7 +30,7 @@ from hotload_tui.core.config_files import FILE_NAME
 from hotload_tui.core.errors import INTERRUPTED, HotloadError, UsageError
 from hotload_tui.core.events import AnyEvent, LogWritten
 from hotload_tui.core.primitives import Event, Thread
-from hotload_tui.tui.terminal import hold_off, leave_within, quickened
+from hotload_tui.tui.terminal import hold_off, is_drawn_elsewhere, leave_within, quickened
 
 if TYPE_CHECKING:
     from hotload_tui import HotloadManager, ManagerApi
@@ -165,6 +166,8 @@ def _need_terminal(instead: str) -> None:
         UsageError: there is no terminal, or its cursor cannot be moved (``TERM`` is ``dumb`` or ``unknown``).
 
     """
+    if is_drawn_elsewhere():
+        return
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError(f"the console needs a terminal; {instead}")
     if os.environ.get("TERM") in ("dumb", "unknown"):
@@ -223,6 +226,34 @@ def open_console(scope: Scope, show: Show = Show()) -> int:  # noqa: B008 - a co
         )
     finally:
         hosted.close()
+
+
+def open_in_browser(scope: Scope) -> int:
+    """Run the plugins in a host process, and show the console in a browser until a signal arrives."""
+    scope.refuse_host("hotload --web")
+    if not hasattr(os, "fork"):
+        raise UsageError("--web: the plugins need a process of their own, and this system cannot fork one")
+    config = scope.settings()
+    try:
+        from hotload_tui.tui.web import Page  # needs the extra
+    except ImportError as error:
+        text = f"--web: {error.name} is not installed: pip install 'hotload-tui[web]'"
+        raise UsageError(text) from None
+    from hotload_tui.remote import serve  # as above
+    from hotload_tui.remote.process import HostedManager
+
+    with contextlib.ExitStack() as ending:
+        hosted = HostedManager(config, scope.as_arguments())
+        ending.callback(hosted.close)
+        hosted.open()
+        hosted.wait_until_ready()
+        # The consoles reach the host through this process, also when a crash has replaced it. Other commands
+        # look for the plugins' folder and reach the host itself.
+        own = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="hotload-web-")))
+        server = ending.enter_context(serve(hosted, project=own))
+        page = Page(server.socket)
+        page.run(lambda: output.narrate(f"{page.address}  (whoever knows this address controls the console)"))
+    return 0
 
 
 def _console(

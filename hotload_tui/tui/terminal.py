@@ -244,12 +244,19 @@ def leave_within(seconds: float, code: int, explain: Callable[[], None] = lambda
     threading.Thread(target=leave, name="hotload-leave", daemon=True).start()
 
 
+def is_drawn_elsewhere() -> bool:
+    """Return whether another driver than that of a terminal draws, such as that of a browser."""
+    return "TEXTUAL_DRIVER" in os.environ
+
+
 def give_size() -> None:
     """Make the console follow the size of its terminal, and set 24x80 on a terminal that reports 0x0.
 
     Serial lines report 0x0, and the console would be drawn on them again and again. COLUMNS and LINES, which
     a shell may export, would fix the size, so this function removes them from the environment.
     """
+    if is_drawn_elsewhere():
+        return
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
     try:
