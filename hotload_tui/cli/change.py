@@ -15,6 +15,8 @@ from hotload_tui.cli import output, report
 from hotload_tui.cli.scope import Scope, choose, command, manager_of_command, scanned
 from hotload_tui.core.api import roll_back
 from hotload_tui.core.config import Config
+from hotload_tui.core.config_files import FILE_NAME, database_of, plugin_tables, stored_layers
+from hotload_tui.core.database import VALUES
 from hotload_tui.core.directories import SIMPLE, TEMPLATES, oddity
 from hotload_tui.core.errors import NotFoundError, UsageError, near
 from hotload_tui.core.model import PluginState, PluginStatus
@@ -173,3 +175,29 @@ def _place(manager: Manager, status: PluginStatus) -> str:
     """Return the plugin's path as seen from this process: the host may have another working directory."""
     path = Path(status.path)
     return near(path if path.is_absolute() else Path(manager.snapshot().host.runtime_dir, path.name))
+
+
+@command(host=False)
+@click.argument("action", type=click.Choice(("init", "import")))
+def database(scope: Scope, action: str) -> int:
+    """Create the table for the settings of plugins ('init'), and copy them from the files to it ('import').
+
+    'import' copies what a row can have from the [plugins.*] tables of hotload.toml, and replaces the rows of
+    these plugins. Rows override the files.
+    """
+    files = stored_layers(scope.config)
+    found = database_of(files)
+    if found is None:
+        example = 'url = "sqlite:///settings.db"'
+        raise UsageError(
+            f"no database is configured: add [database] {example} to {scope.config or FILE_NAME}"
+        )
+    made = found.make()
+    output.narrate(f"{found.name}: the table is {'made' if made else 'there already'}")
+    if action == "import":
+        rows = {name: table for name, table in plugin_tables(files).items() if set(table) & set(VALUES)}
+        found.put(rows)
+        output.narrate(
+            f"{found.name}: rows of {', '.join(rows) or 'no plugin: the files have no values for one'}"
+        )
+    return 0

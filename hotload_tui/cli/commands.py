@@ -12,7 +12,7 @@ from hotload_tui.cli.scope import Scope, for_audience, shared_options
 _GROUPS: Final = {
     "Keep plugins running": ("run", "attach", "demo"),
     "Look": ("status", "plan", "check", "call", "logs", "doctor"),
-    "Change plugins": ("new", "enable", "disable", "build", "clean"),
+    "Change plugins": ("new", "enable", "disable", "build", "clean", "database"),
     "Change a running host": ("reload", "rollback", "release", "pause", "resume", "undo"),
 }
 """The commands in the order of ``--help``; a command that is not named here comes at the end."""

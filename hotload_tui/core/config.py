@@ -73,6 +73,14 @@ class WatchConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The notifier that reports changes, one of ``NOTIFIERS``; with ``sweep``, only regular scans do."""
 
 
+class DatabaseConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The ``[database]`` table: where the rows with settings of plugins are."""
+
+    url: str = ""
+    """The address for SQLAlchemy; empty for none. The rows override the files."""
+    table: str = "hotload_plugins"
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a ``HotloadManager``; relative paths are relative to the working directory.
 
@@ -135,6 +143,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sweep_interval: float = 5.0
     """Seconds between two scans of all plugins, for changes that the system did not report."""
     watch: WatchConfig = field(default_factory=WatchConfig)
+    database: DatabaseConfig = field(default_factory=DatabaseConfig)
     plugins: dict[str, PluginConfig] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     """``[keys]``: binding id to key. The console checks it, because only the console knows the bindings."""

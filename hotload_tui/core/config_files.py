@@ -15,7 +15,8 @@ from typing import Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Struct
 
-from hotload_tui.core.config import Config
+from hotload_tui.core.config import Config, DatabaseConfig
+from hotload_tui.core.database import Database
 from hotload_tui.core.errors import ConfigError, nearest
 from hotload_tui.core.packages import empty_group
 
@@ -93,6 +94,7 @@ FILE_NAME: Final = "hotload.toml"
 PROJECT_FILE: Final = "pyproject.toml"
 PREFIX: Final = "HOTLOAD_"
 FOLDERS: Final = ("runtime_dir", "compiled_dir")
+DATABASE_URL: Final = f"{PREFIX}DATABASE_URL"
 
 _NEAR: Final = 0.75  # similarity, at most 1; a variable below it belongs to another program
 
@@ -140,9 +142,57 @@ def environment_layers(environment: Mapping[str, str]) -> list[Layer]:
     ]
 
 
+def stored_layers(path: Path | None, environment: Mapping[str, str] = os.environ) -> list[Layer]:
+    """Return the layers of the files, and that of the address of the database.
+
+    Raises:
+        ConfigError: a file cannot be read, or a value in it is wrong.
+
+    """
+    layers = file_layers(path)
+    if url := environment.get(DATABASE_URL):  # for an address with a password, which is in no file
+        layers.append(Layer(DATABASE_URL, {"database": {"url": url}}))
+    _check(layers)
+    return layers
+
+
+def plugin_tables(layers: Iterable[Layer]) -> dict[str, dict[str, object]]:
+    """Return the ``[plugins.*]`` tables of the layers, by plugin."""
+    table: dict[str, object] = {}
+    for layer in layers:
+        table = _merged(table, layer.table)
+    plugins = table.get("plugins", {})
+    return msgspec.convert(plugins, dict[str, dict[str, object]])
+
+
+def database_layers(layers: Iterable[Layer]) -> list[Layer]:
+    """Return one layer for each row of the database that ``layers`` name; none if they name no database.
+
+    Raises:
+        ConfigError: the database cannot be used.
+
+    """
+    database = database_of(layers)
+    return [
+        Layer(row.source, {"plugins": {name: row.values}}, (row.problem,) if row.problem else ())
+        for name, row in (database.rows().items() if database else ())
+    ]
+
+
+def database_of(layers: Iterable[Layer]) -> Database | None:
+    """Return the database that the last of the layers names; raises ``ConfigError``."""
+    found: dict[str, object] = {}
+    for layer in layers:
+        table = layer.table.get("database")
+        found |= table if isinstance(table, dict) else {}
+    config = msgspec.convert(found, DatabaseConfig)
+    return Database(config.url, config.table) if config.url else None
+
+
 def misspelled(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield a warning for each variable whose name is nearly one of ours; other variables are ignored."""
-    known = [_variable(key).removeprefix(PREFIX) for key in _scalars()]
+    names = [*map(_variable, _scalars()), DATABASE_URL]
+    known = [name.removeprefix(PREFIX) for name in names]
     for name in sorted(environment):
         word = name.removeprefix(PREFIX)
         if name.startswith(PREFIX) and word not in known:
@@ -186,7 +236,18 @@ def _beside(file: Path, table: dict[str, object]) -> dict[str, object]:
     shared = table.get("shared")
     if isinstance(shared, list):
         placed["shared"] = [str(file.parent / each) if isinstance(each, str) else each for each in shared]
+    database = table.get("database")
+    if isinstance(database, dict) and isinstance(url := database.get("url"), str):
+        placed["database"] = {**database, "url": _placed(file.parent, url)}
     return {**table, **placed}
+
+
+def _placed(folder: Path, url: str) -> str:
+    """Return the address of a file of SQLite below ``folder``; any other address as it is."""
+    scheme, _, place = url.partition(":///")
+    if not scheme.startswith("sqlite") or not place or place == ":memory:" or Path(place).is_absolute():
+        return url
+    return f"{scheme}:///{folder / place}"
 
 
 def _read(file: Path) -> dict[str, object]:
@@ -250,10 +311,10 @@ def load_config(
     """Return the configuration of the project in the working directory, or of the file ``path``.
 
     The sources in rising priority are ``[tool.hotload]`` in ``pyproject.toml``, ``hotload.toml`` beside it,
-    the environment (``HOTLOAD_LOAD_TIMEOUT=3``), and the arguments: the folders, and other settings that a
-    program has taken from its command line, by key (``given={"entry": "main.py"}``). A relative folder in a
-    file is relative to that file. A relative folder in the environment or in an argument is relative to the
-    working directory.
+    the rows of the database that these name, the environment (``HOTLOAD_LOAD_TIMEOUT=3``), and the arguments:
+    the folders, and other settings that a program has taken from its command line, by key
+    (``given={"entry": "main.py"}``). A relative folder in a file is relative to that file. A relative folder
+    in the environment or in an argument is relative to the working directory.
 
     Raises:
         ConfigError: the configuration is wrong; the text has one line for each problem.
@@ -280,12 +341,11 @@ def resolve(
 
     """
     folders = (("--plugins", "runtime_dir", runtime_dir), ("--compiled", "compiled_dir", compiled_dir))
-    layers = [*file_layers(path), *environment_layers(environment)]
+    files = stored_layers(path, environment)
+    layers = [*files, *database_layers(files), *environment_layers(environment)]
     layers += [Layer(flag, {key: str(folder)}) for flag, key, folder in folders if folder is not None]
     layers += [Layer(f"--{key}", {key: value}) for key, value in given.items()]
-    problems = [f"{layer.source}: {problem}" for layer in layers for problem in _problems(layer)]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    _check(layers)
     home = Path() if path is None else path.parent
     table: dict[str, object] = {name: str(home / str(getattr(Config(), name))) for name in FOLDERS}
     for layer in layers:
@@ -308,6 +368,12 @@ def unmatched_entries(config: Config, names: Iterable[str]) -> tuple[str, ...]:
         for entry in config.plugins
         if entry not in known
     )
+
+
+def _check(layers: Iterable[Layer]) -> None:
+    problems = [f"{layer.source}: {problem}" for layer in layers for problem in _problems(layer)]
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def _problems(layer: Layer) -> list[str]:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final, Self
 from msgspec.structs import replace
 
 from hotload_tui.core import directories
-from hotload_tui.core.compiled import Stamp, stamp_of
+from hotload_tui.core.compiled import stamp_of
 from hotload_tui.core.config import Config
 from hotload_tui.core.config_files import files_of, resolve, unmatched_entries
+from hotload_tui.core.database import DatabaseWatch
 from hotload_tui.core.directories import PluginDirectory
 from hotload_tui.core.errors import HotloadError, RefusedError, RuntimeDirError, near
 from hotload_tui.core.events import (
@@ -551,6 +552,7 @@ class HotloadManager:
         return next((name for name in self._store.names() if identifier(name) == module_name), None)
 
 
+_RETRY: Final = 1.0  # seconds until a configuration that cannot be used is read again
 _INTERVAL: Final = 0.25  # seconds between two checks; a change is read once two checks find the same files
 
 
@@ -563,28 +565,38 @@ def follow_config(
     given: Mapping[str, object] = MappingProxyType({}),
     interval: float = _INTERVAL,
 ) -> Callable[[], None]:
-    """Apply each change in the files that ``load_config`` reads to the manager; return the undo.
+    """Apply each change in the files and rows that ``load_config`` reads to the manager; return the undo.
 
     A change in a plugin's table reloads only that plugin and the plugins that require it. An invalid
     configuration changes nothing; the log and ``snapshot().host.config_fault`` report the error.
     """
     files = tuple(file.absolute() for file in files_of(path))
     ended = Event()
+    database = DatabaseWatch()
 
     def read() -> Config:
         there = [file for file in files if file.exists()] if path is None else files
         place = Path(near(there[-1])) if there else None  # the working directory may have changed
-        return resolve(place, runtime_dir=runtime_dir, compiled_dir=compiled_dir, given=given).config
+        config = resolve(place, runtime_dir=runtime_dir, compiled_dir=compiled_dir, given=given).config
+        database.use(config.database)
+        return config
+
+    def stamps() -> tuple[object, ...]:
+        return (*map(stamp_of, files), database.stamp())
 
     def look() -> None:
-        taken: list[Stamp] = []
+        taken: tuple[object, ...] = ()
         while not ended.is_set():
-            stamps = [stamp_of(file) for file in files]
-            if stamps != taken and not ended.wait(interval) and stamps == [stamp_of(file) for file in files]:
-                taken = stamps
-                with contextlib.suppress(HotloadError):  # the manager has reported it, or is stopping
+            found = stamps()
+            if found != taken and not ended.wait(interval) and found == stamps():
+                taken = found
+                try:
                     manager.reconfigure(read)
+                except HotloadError:  # the manager has reported it, or is stopping
+                    taken = ()  # a database may be reached later, without a change of the files
+                    ended.wait(_RETRY)
             ended.wait(interval)
+        database.close()
 
     Thread(look, "hotload-config").start()
     return ended.set

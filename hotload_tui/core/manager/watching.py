@@ -336,5 +336,5 @@ class ConfigReload:
         for key in config.__struct_fields__:
             before: object = getattr(self._read, key)
             after: object = getattr(config, key)
-            if key != "plugins" and before != after:
+            if key not in ("plugins", "database") and before != after:
                 self._store.write("warning", "", f"{key} has changed: {_UNHEEDED.get(key, _RESTART)}")
