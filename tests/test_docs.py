@@ -108,7 +108,9 @@ def test_the_documented_configuration_is_the_default(tmp_path: Path) -> None:
     assert msgspec.structs.replace(found, plugins={}, keys={}, watch=expected.watch) == expected
     of_the_host = blocks("docs/configuration.md", "toml")[0].partition("\n[")[0]
     shown = set(re.findall(r"^(?:# )?(\w+) = ", of_the_host, re.MULTILINE))
-    assert shown | {"plugins", "keys", "watch", "database"} == {field.name for field in msgspec.structs.fields(Config)}
+    assert shown | {"plugins", "keys", "watch", "database"} == {
+        field.name for field in msgspec.structs.fields(Config)
+    }
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

@@ -78,7 +78,8 @@ class ManagerApi(Protocol):
         The plugins that require them load with them. Without ``name``, build and load the plugins that
         changed or have a fault, or all plugins if there are none of these; a hold ends only if it is there
         because of a fault and the source has changed, as after a save. ``force`` compiles every file of the
-        plugins again; without ``name``, it loads all plugins that are not HELD.
+        plugins again; without ``name``, it loads all plugins that are not HELD. The call waits for the tests
+        and checks that are the gate of what it loads.
 
         Returns the statuses after the swap: of the named plugins, then of the others that changed with them;
         without ``name``, of all plugins.

@@ -158,14 +158,15 @@ class SuiteRun:
                 "ModuleNotFoundError", "pytest is not installed, which runs the plugin's tests"
             )
             return Verdict(replace(fault, missing_module="pytest", notes=(install_advice("pytest"),)), "")
-        with tempfile.TemporaryDirectory(prefix="hotload-tests-") as folder:
-            report, output = Path(folder, "report"), Path(folder, "output")
-            report.touch()
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="hotload-tests-") as folder:
+                report, output = Path(folder, "report"), Path(folder, "output")
+                report.touch()
                 code = self._run(report, output)
-            except OSError as error:
-                return self._unrun(f"the tests cannot be run: {error.strerror}")
-            return self._judged(code, list(_read(report)), output.read_text("utf-8", "replace").splitlines())
+                lines = output.read_text("utf-8", "replace").splitlines()
+                return self._judged(code, list(_read(report)), lines)
+        except OSError as error:
+            return self._unrun(f"the tests cannot be run: {error.strerror}")
 
     def end(self) -> None:
         """End the run, from any thread and at any moment: a newer version is there, or the host stops."""
@@ -246,7 +247,8 @@ class CheckRun:
             return (self._about(f"did not end within gate_timeout = {self._child.limit:g} s"),)
         if code == 0:
             return ()
-        found = [match for line in lines if (match := _FINDING.match(line))]
+        matches = filter(None, map(_FINDING.match, lines))
+        found = [match for match in matches if (place / match["file"]).is_file()]
         if not found:
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
             return (self._about(f"ended with exit code {code}: {last}"),)

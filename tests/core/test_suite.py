@@ -189,7 +189,8 @@ def checker(workspace: Workspace, *lines: str) -> str:
 def test_what_a_check_finds_has_its_file_and_line(workspace: Workspace) -> None:
     """The lines of a linter or type checker that begin with file and line are its findings."""
     directory = greet(workspace)
-    lines = ["plugins/greet/plugin.py:2:5: F401 unused", "plugins/greet/plugin.py:3: error: no", "Found 2."]
+    lines = ["plugins/greet/plugin.py:2:5: F401 unused", "plugins/greet/plugin.py:3: error: no"]
+    lines += ["Found 2.", "12:30:05 done"]
     command = checker(workspace, *lines)
     found = CheckRun(directory, command, PATIENCE).findings()
     file = str(directory.path / "plugin.py")

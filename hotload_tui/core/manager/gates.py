@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from hotload_tui.core.compiled import stamp_of
 from hotload_tui.core.config import Config
 from hotload_tui.core.directories import PluginDirectory
+from hotload_tui.core.faults import fault_of
 from hotload_tui.core.manager.store import StatusStore
 from hotload_tui.core.model import Fault
 from hotload_tui.core.primitives import Condition, Event, Thread, perf_counter
@@ -39,8 +40,10 @@ class GateRun:
         self.jobs = jobs
         self.beside = stamp_of(file_beside(directory))
         self.directory = directory
-        self.verdict: Verdict | None = None
+        self.found: Verdict | None = None
         """The result of the first job that failed, else of the last one; ``None`` while they run."""
+        self.verdict: Verdict | None = None
+        """The same, once the version is to be judged by it."""
         self.is_used = False
         """Whether an update has used the result."""
         self.is_awaited = False
@@ -131,7 +134,7 @@ class Gates:
     def forget(self, name: str) -> None:
         """End the run of a plugin, if there is one, and forget its result."""
         run = self._runs.pop(name, None)
-        if run is not None and run.verdict is None:
+        if run is not None:
             run.end()
         self._settle(name)
 
@@ -140,6 +143,10 @@ class Gates:
         run = self._runs.get(name)
         if run is not None and run.source.digest != digest:
             self.forget(name)
+
+    def release(self, run: GateRun) -> None:
+        """Judge the version by the result of its run from now on."""
+        run.verdict = run.found
 
     def is_current(self, run: GateRun) -> bool:
         """Return whether a run is that of the newest version, and its result is not used yet."""
@@ -164,11 +171,10 @@ class Gates:
         return [run.name for run in failed if stamp_of(file_beside(run.directory)) != run.beside]
 
     def stop(self) -> None:
-        """End all runs; any thread may call this."""
-        for run in list(self._runs.values()):
-            if run.verdict is None:
-                run.end()
-        for jobs in list(self._checking.values()):
+        """End all runs, and forget their results."""
+        for run in self._runs.values():
+            run.end()
+        for jobs in self._checking.values():
             for job in jobs:
                 job.end()
         self._runs.clear()
@@ -180,6 +186,17 @@ class Gates:
         self._store.at_gate = {each: waits for each, waits in self._store.at_gate.items() if each != name}
 
     def _work(self, run: GateRun) -> None:
+        try:
+            run.found = self._result(run)
+        except Exception as error:  # foreign code: a plugin can replace a function that a run needs
+            run.found = Verdict(
+                fault_of(error, phase="test", plugin=run.name, module_path=self._config.module_path), ""
+            )
+        run.over.set()
+        self.ended(run)
+
+    def _result(self, run: GateRun) -> Verdict:
+        verdict = Verdict(None, "")
         for job in run.jobs:
             began = perf_counter()
             verdict = self._in_turn(job.verdict)
@@ -190,9 +207,7 @@ class Gates:
             self._store.write("info", run.name, f"{job.name} {what} in {perf_counter() - began:.1f} s{said}")
             if verdict.fault is not None:
                 break
-        run.verdict = verdict
-        run.over.set()
-        self.ended(run)
+        return verdict
 
     def _warn(self, name: str, jobs: Sequence[CheckRun]) -> None:
         for job in jobs:

@@ -167,9 +167,9 @@ class HotloadManager:
             return
         with self._host.step_aside():
             self._watching.stop()
-            self._engine.gates.stop()
             with self._engine.builds.compiler.cancelled(), self._command_lock.taken():
                 self._pipeline.close()
+                self._engine.gates.stop()
                 if unload:
                     self._pipeline.unload_all()
                 detach, self._detach = self._detach, []
@@ -219,14 +219,18 @@ class HotloadManager:
         with self._command_lock.taken() as is_outermost:
             yield
             runs = self._engine.gates.claim() if is_outermost else []
-        while runs:
-            for run in runs:
-                with self._engine.loader.blocked():
-                    run.over.wait()
-            with self._command_lock.taken():
+        try:
+            while runs:
                 for run in runs:
-                    self._pipeline.pass_gate(run)
-                runs = self._engine.gates.claim()
+                    with self._engine.loader.blocked():
+                        run.over.wait()
+                with self._command_lock.taken():
+                    for run in runs:
+                        self._pipeline.pass_gate(run)
+                    runs = self._engine.gates.claim()
+        finally:
+            for run in runs:  # after Ctrl-C, their own threads continue
+                run.is_awaited = False
 
     def _gate_ended(self, run: GateRun) -> None:
         with self._command_lock.taken():

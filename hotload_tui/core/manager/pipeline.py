@@ -168,6 +168,7 @@ class Pipeline:
         gates, builds = self._engine.gates, self._builds
         if self._is_closed or not gates.is_current(run):
             return
+        gates.release(run)
         name = run.name
         found = self._find_some(
             [name, *depending_on([name], self._dependencies.requiring(), self._dependencies.newest)]
