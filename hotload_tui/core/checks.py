@@ -196,7 +196,7 @@ _HEAD = r"(?:[ \t]*(?:#[^\n\r\f\0]*)?\n)*"  # empty lines and comments
 # A file that begins with a decorator, or with a word and a space, has no docstring.
 _NO_TEXT = re.compile(_HEAD + r"(?:@|[A-Za-z_]\w*[ \t])")
 _PLAIN_TEXT = re.compile(_HEAD + r'"""([^"\\\t\r\f\0]*)"""[ \t]*(?:#[^\n\r\f\0]*)?(?:\n|\Z)')
-_MARK = re.compile(rb"hookimpl|\bdef pytest_", re.IGNORECASE)
+_MARK = re.compile(rb"hookimpl|\bfixture\b|\bdef pytest_", re.IGNORECASE)
 _STAR = ("*",)  # the constant that `from x import *` leaves in compiled code
 
 

@@ -212,16 +212,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def _check_words(config: Config) -> None:
     settings = [("packages", name, name) for name in config.packages]
-    settings += [
-        ("entry_points", point.group, point.package)
-        for point in {each.package: each for each in on_path.entry_points(config.entry_points)}.values()
-        if point.package not in config.packages
-    ]
     settings += [("shared", place, on_path.name_of(place)) for place in config.shared]
     if problem := on_path.problem_with(settings):
         raise ConfigError(problem)
     layout = config.layout
-    if problem := layout.problem():
+    groups = '", "'.join(config.entry_points)
+    named = [("entry_points", groups, name) for name in layout.points if name not in config.packages]
+    settings += named
+    if problem := (on_path.problem_with(settings) if named else "") or layout.problem():
         raise ConfigError(problem)
     for setting, written, name in settings:
         place, beside = layout.packages[name], layout.file_names(name)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import re
+import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +25,8 @@ from tests.conftest import Running, Workspace
 Run = Callable[[Config], Running]
 
 spec = pluggy.HookspecMarker("shop")
+
+RECIPES = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 HEAD = 'import pluggy\n\nhookimpl = pluggy.HookimplMarker("shop")\n\n\n'
 LABEL = HEAD + "@hookimpl\ndef label(name):\n    return f'{word} {{name}}'\n"
@@ -181,13 +187,19 @@ def test_functions_of_pytest_need_no_mark(packages: Packages, run: Run) -> None:
     assert run(packages.config()).host.call("pytest_report_header") == ["tea"]
 
 
-def test_the_program_loads_its_entry_points_afterwards(packages: Packages, run: Run) -> None:
-    """It skips hot plugins, which have the names of the entry points."""
+@pytest.mark.parametrize("is_served", [True, False])
+def test_the_program_loads_its_entry_points_afterwards(
+    packages: Packages, run: Run, *, is_served: bool
+) -> None:
+    """It skips hot plugins, which have the names of the entry points, or they take the place of proxies."""
     running, hooks = run(packages.config()), hooks_of_shop()
-    serve_hooks(hooks, running.host)
-    assert hooks.load_setuptools_entrypoints("shop") == 0
+    if is_served:
+        serve_hooks(hooks, running.host)
+    assert hooks.load_setuptools_entrypoints("shop") == (not is_served)
+    if not is_served:
+        serve_hooks(hooks, running.host)
     assert labels(hooks) == ["tea Ada"]
-    (plugin, distribution), *_ = hooks.list_plugin_distinfo()
+    *_, (plugin, distribution) = hooks.list_plugin_distinfo()
     assert (plugin, distribution.project_name) == (hooks.get_plugin("tea"), "shop-tea")
     assert (cast("ModuleType", plugin).__name__, distribution.version) == ("shop_tea", "1.5")
 
@@ -410,3 +422,26 @@ def test_a_package_brings_fixtures_of_pytest(
     assert pytest.main(options, plugins=[host]) == 0
     assert running.status("shop_tea").state is PluginState.OK
     assert running.host.call("leaf (fixture)") == ["two"]
+
+
+def test_the_recipe_for_installed_plugins_of_pytest(packages: Packages, tmp_path: Path) -> None:
+    """A module that ``pytest -p`` names makes them hot before pytest loads them, with their options."""
+    blocks = dict(re.findall(r"^```python (\S+)\n(.*?)^```", RECIPES.read_text(), re.MULTILINE | re.DOTALL))
+    option = "def pytest_addoption(parser):\n    parser.addoption('--tea')\n"
+    packages.write("shop_tea.py", f"{option}{FIXTURES.format(word='one')}")
+    save = f"from pathlib import Path\npath = Path({str(packages.folder)!r}, 'shop_tea.py')\n"
+    save += "path.write_text(path.read_text().replace('one', 'two'))\nhot.manager.rebuild('shop_tea')\n"
+    steps = textwrap.indent(save, "    ")
+    tests = f"import hot\n\ndef test_first(leaf, request):\n    assert leaf == 'one'\n{steps}\n"
+    (tmp_path / "test_it.py").write_text(tests + "def test_next(leaf):\n    assert leaf == 'two'\n")
+    (tmp_path / "hot.py").write_text(blocks["hot.py"].replace("pytest11", "shop"))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "hot", "-p", "no:cacheprovider", "--tea", "green"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(packages.folder), str(tmp_path)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
