@@ -52,6 +52,7 @@ MOST = 20
 
 _LEVELS = 16
 _WIDEST = 400  # objects to follow on one level
+_ALIKE = 16  # objects of one shape to follow on one level, if they do not refer to the generation itself
 _GENERATION = re.compile(r"\.g\d+_[0-9a-f]{12}x*(?=\.)")  # in the unique names of other plugins' modules
 _GENERAL = ("builtins", "collections", "functools", "weakref", "_weakrefset", "types", "abc")
 """The modules of the standard library whose objects any code may fill; others rely on their contents."""
@@ -110,9 +111,14 @@ def holds_of(targets: Sequence[object], own: set[int], root: str) -> tuple[list[
     ``own`` are the identities of the objects that belong to the modules ``root``: no user knows these, so no
     path leads through them. The result may be empty: the collector sees no references from C code.
     """
-    walk = _Walk(targets, own | {id(targets)}, root, time.thread_time() + SECONDS)
+    deadline = time.thread_time() + SECONDS
+    walk = _Walk(targets, own | {id(targets)}, root, deadline, _ALIKE)
     walk.run()
     holds = walk.holds()
+    if not holds and walk.has_left_out:
+        walk = _Walk(targets, own | {id(targets)}, root, deadline, _WIDEST)
+        walk.run()
+        holds = walk.holds()
     return holds, "" if holds else walk.unknown()
 
 
@@ -133,10 +139,13 @@ def running_in(root: str) -> str:
 class _Walk:
     """One walk upwards, breadth first, and the paths down from the names that it reaches."""
 
-    def __init__(self, targets: Sequence[object], own: set[int], root: str, deadline: float) -> None:
+    def __init__(
+        self, targets: Sequence[object], own: set[int], root: str, deadline: float, most_alike: int
+    ) -> None:
         self._own = own
         self._root = root
         self._deadline = deadline
+        self._most_alike = most_alike
         self._modules = {
             id(namespace_of(module)): name for name, module in _modules() if not is_within(name, root)
         }
@@ -146,6 +155,7 @@ class _Walk:
         self._above: Counter[int] = Counter()
         self._starts: dict[int, tuple[str, str]] = {}  # what precedes and follows the path
         self.is_cut = False
+        self.has_left_out = False
 
     def run(self) -> None:
         """Find the holders of the targets, up to the first names."""
@@ -162,6 +172,7 @@ class _Walk:
         """Return the new objects that refer to objects of ``level``, except those known by name."""
         wanted = {id(thing) for thing in level}
         above: list[object] = []
+        shapes: Counter[tuple[object, ...]] = Counter()
         for holder in referrers_of(level[:_WIDEST]):  # not a list: its copy would be a holder
             key = id(holder)
             if key in self._own or holder is level or holder is self._found or _is_of_search(holder):
@@ -169,6 +180,12 @@ class _Walk:
             below = [id(part) for part in gc.get_referents(holder) if id(part) in wanted]
             if not below or (key not in self._found and len(above) >= _WIDEST):
                 continue
+            if key not in self._found and self._parts.isdisjoint(below):
+                # Of a thousand nodes of a tree that name their parent, a few show what the others show.
+                shapes[shape := _shape(holder)] += 1
+                if shapes[shape] > self._most_alike:
+                    self.has_left_out = True
+                    continue
             self._below[key].update(dict.fromkeys(below))
             self._above.update({*below})
             if key not in self._found:
@@ -338,6 +355,15 @@ def _locals_among(
                     code = frame.f_code
                     at = place(code.co_filename, frame.f_lineno)
                     yield id(value), f"local '{name}'", f" of {code.co_qualname} ({at}) in thread '{thread}'"
+
+
+def _shape(holder: object) -> tuple[object, ...]:
+    """Return what objects have in common that refer to others in the same way, as the nodes of a tree do."""
+    if type(holder) is dict:
+        keys = cast("dict[object, object]", holder)
+        first = next(iter(keys.copy() if len(keys) < _WIDEST else ()), None)
+        return id(dict), len(keys), first if type(first) is str else None
+    return id(type(holder)), len(holder) if type(holder) in (list, tuple) else 0  # type: ignore[arg-type]
 
 
 _CALLED = (MethodType, FunctionType, FrameType, CellType, CoroutineType, GeneratorType, AsyncGeneratorType)

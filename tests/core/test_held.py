@@ -225,6 +225,37 @@ def test_a_large_version_is_not_searched_again_for_each_early_release(
     assert running.status("greet").memory.startswith("alive: ")
 
 
+class Node:
+    """A node of a tree, which knows its parent."""
+
+    def __init__(self, parent: object, thing: object = None) -> None:
+        self.parent, self.thing, self.children = parent, thing, list[Node]()
+
+
+def test_a_tree_of_a_thousand_nodes_makes_no_long_search(
+    workspace: Workspace, run: Callable[[Config], Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the nodes that refer to their parent, the search for the holder follows a few, and names it."""
+    visits: list[int] = []
+    referrers = gc.get_referrers
+
+    def count(*things: object) -> list[object]:
+        visits.append(len(things))
+        return referrers(*things)
+
+    workspace["greet"] = GIVES
+    running = run(workspace.config())
+    tree = Node(None)
+    tree.children = [Node(tree) for _ in range(1000)]
+    tree.children[500].thing = running.host.call("give")[0]
+    register = {"tree": tree}
+    del tree
+    monkeypatch.setattr(gc, "get_referrers", count)  # each call visits all objects of the process
+    assert "greet.plugin.give, held by local 'register'['tree'].children[500].thing" in rebuild(running)
+    assert len(visits) < 15
+    assert register
+
+
 @pytest.mark.own_process  # threads of other tests leave garbage at any time
 def test_ordering_by_requirement_leaves_nothing_for_the_collector() -> None:
     """``in_order`` leaves no garbage that would keep plugins alive until the next collection."""
