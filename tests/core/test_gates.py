@@ -77,6 +77,7 @@ def test_a_version_goes_live_when_its_tests_pass(workspace: Workspace, run: Run)
     (status,) = running.manager.rebuild("greet")
     assert (status.state, status.generation) == (PluginState.OK, 2)
     assert running.host.call("greet") == [2]
+    assert status.compile_seconds > 0
     assert "greet: its tests passed in" in running.said()
 
 
@@ -237,6 +238,38 @@ def test_plugins_that_change_together_pass_the_gate_together(workspace: Workspac
     assert running.host.call("greet") == [2]
     assert running.host.swaps == swaps + 1
     assert [running.status(name).state for name in ("base", "greet")] == [PluginState.OK] * 2
+
+
+def test_a_version_that_is_replaced_stays_during_the_tests(workspace: Workspace, run: Run) -> None:
+    """With ``reload = "replace"``, the live version leaves only when the tests of the next passed."""
+    left = workspace.root / "left"
+    workspace["greet"] = (
+        f"RELOAD = 'replace'\ndef answer():\n    return 1\n"
+        f"def register(ctx):\n    ctx.hook('greet', answer)\n"
+        f"    ctx.on_unload(lambda: open({str(left)!r}, 'w').close())\n"
+    )
+    workspace["greet/test_it.py"] = expects(1)
+    running = run(gated(workspace))
+    workspace["greet/test_it.py"] = expects(2)
+    (status,) = running.manager.rebuild("greet")
+    assert status.state is PluginState.STALE
+    assert running.host.call("greet") == [1]
+    assert not left.exists()
+    workspace["greet/test_it.py"] = expects(1) + "\n"
+    (status,) = running.manager.rebuild("greet")
+    assert (status.state, left.exists()) == (PluginState.OK, True)
+
+
+def test_a_single_file_is_tested_by_the_file_beside_it(workspace: Workspace, run: Run) -> None:
+    """A plugin that is a single file passes the tests in ``test_<name>.py``, which import it by its name."""
+    (workspace.plugins / "greet.py").write_text(answering(1))
+    test = workspace.plugins / "test_greet.py"
+    test.write_text(expects(2).replace("from plugin", "from greet"))
+    running = run(gated(workspace, files=True))
+    assert running.status("greet").state is PluginState.FAIL
+    test.write_text(test.read_text().replace("== 2", "== 1"))
+    (status,) = running.manager.rebuild("greet")
+    assert status.state is PluginState.OK
 
 
 def test_a_plan_names_the_gate(workspace: Workspace, run: Run) -> None:

@@ -34,10 +34,13 @@ _Job: TypeAlias = SuiteRun | CheckRun
 class GateRun:
     """The tests and checks of one version of a plugin: they run, and then the result is used once."""
 
-    def __init__(self, directory: PluginDirectory, source: Source, jobs: Sequence[_Job]) -> None:
+    def __init__(
+        self, directory: PluginDirectory, source: Source, jobs: Sequence[_Job], build_seconds: float
+    ) -> None:
         self.name = directory.name
         self.source = replace(source, files=())  # only what shows a later change
         self.jobs = jobs
+        self.build_seconds = build_seconds
         self.beside = stamp_of(file_beside(directory))
         self.directory = directory
         self.found: Verdict | None = None
@@ -105,11 +108,11 @@ class Gates:
             Thread(self._warn, f"hotload-check-{name}", (name, jobs)).start()
 
     def judge(
-        self, directory: PluginDirectory, source: Source, *, again: bool
+        self, directory: PluginDirectory, source: Source, build_seconds: float, *, again: bool
     ) -> Fault | Literal["passed", "running"]:
         """Return whether a version may be loaded; start its tests and checks if that is not known.
 
-        ``again``: run what failed again.
+        ``build_seconds``: the duration of its build. ``again``: run what failed again.
         """
         name, run = directory.name, self._runs.get(directory.name)
         jobs = self.jobs(directory, source)
@@ -124,12 +127,17 @@ class Gates:
                 self._settle(name)
                 return run.verdict.fault or "passed"
         self.forget(name)
-        run = self._runs[name] = GateRun(directory, source, jobs)
+        run = self._runs[name] = GateRun(directory, source, jobs, build_seconds)
         what = ", ".join(job.name for job in jobs)
         self._store.at_gate = {**self._store.at_gate, name: (source.digest, what)}
         self._store.write("info", name, f"it goes live when this has passed: {what}")
         Thread(self._work, f"hotload-gate-{name}", (run,)).start()
         return "running"
+
+    def build_seconds(self, name: str) -> float:
+        """Return the duration of the build of the version that a plugin's run is about; 0 without a run."""
+        run = self._runs.get(name)
+        return run.build_seconds if run is not None else 0.0
 
     def forget(self, name: str) -> None:
         """End the run of a plugin, if there is one, and forget its result."""

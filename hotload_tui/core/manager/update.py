@@ -163,7 +163,9 @@ class Update(Stager):
     def _have_newest(self, one: StagedPlugin, source: Source, artifact: Artifact) -> None:
         self._have(one, artifact, is_newest=True)
         self.engine.dependencies.note(one.name, artifact.manifest.requires)
-        found = self.engine.gates.judge(one.directory, source, again=bool(one.facts.asked))
+        gates, seconds = self.engine.gates, one.compile_seconds
+        found = gates.judge(one.directory, source, seconds, again=bool(one.facts.asked))
+        one.compile_seconds = seconds or gates.build_seconds(one.name)
         one.facts = replace(one.facts, is_at_gate=found == "running")
         if isinstance(found, Fault):
             one.fault = found
