@@ -126,8 +126,10 @@ class _Child:
         except subprocess.TimeoutExpired:
             return None
         finally:
-            _kill(process)
-            process.wait()
+            with self._lock:
+                _kill(process)
+                process.wait()
+                self._process = None  # its number may soon be that of another process
 
     def end(self) -> None:
         """Kill the process and all processes that it has started."""
@@ -188,13 +190,13 @@ class SuiteRun:
             where = f"{running[0]}: " if running else ""
             message = f"{where}the tests did not end within gate_timeout = {self._child.limit:g} s"
             return Verdict(self._fault("TimeoutError", message), last)
+        if code in (0, _NONE_FOUND):  # also if a test failed at first, and a plugin of pytest ran it again
+            return Verdict(None, last)
         if failed:
-            more = [f"{each.message.partition(chr(10))[0]}" for each in failed[1:]]
+            more = [each.message.partition("\n")[0] for each in failed[1:]]
             notes = [f"also failed: {text}" for text in more[:_MORE]]
             notes += [f"{len(more) - _MORE} more tests failed"] if len(more) > _MORE else []
             return Verdict(replace(failed[0], notes=(*failed[0].notes, *notes)), last)
-        if code in (0, _NONE_FOUND):
-            return Verdict(None, last)
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         fault = self._fault("TestError", f"pytest {how}: {last}")
         return Verdict(replace(fault, notes=tuple(map(encodable, output[-_TAIL:]))), last)

@@ -48,12 +48,14 @@ def test_the_tests_of_a_plugin_are_in_it_or_beside_it(workspace: Workspace) -> N
 
 
 def test_tests_that_pass_give_no_fault(workspace: Workspace) -> None:
-    """The result of tests that pass is what pytest says at the end."""
+    """The result of tests that pass is what pytest says at the end; an expected failure is none."""
     workspace["greet"] = answering(1)
-    workspace["greet/test_it.py"] = TEST.format(1)
+    workspace["greet/test_it.py"] = (
+        f"import pytest\n{TEST.format(1)}\n\n@pytest.mark.xfail\ndef test_later():\n    assert False\n"
+    )
     verdict = SuiteRun(greet(workspace), paths(greet(workspace)), PATIENCE).verdict()
     assert verdict.fault is None
-    assert verdict.text.startswith("1 passed")
+    assert verdict.text.startswith("1 passed, 1 xfailed")
 
 
 def test_a_failing_test_is_a_fault_at_the_line_of_its_assert(workspace: Workspace) -> None:
