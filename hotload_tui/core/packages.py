@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import keyword
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,12 +55,16 @@ class Point(NamedTuple):
         return self.module.partition(".")[0]
 
 
-def entry_points(groups: Iterable[str]) -> list[Point]:
+def entry_points(groups: Collection[str]) -> list[Point]:
     """Return the entry points in these groups on the import path, in order of package and name."""
+    if not groups:
+        return []
+    from importlib import metadata  # takes 20 ms, so it is imported only for groups
+
     found = {
         Point(group, each.name, each.module, each.attr or "")
         for group in groups
-        for each in importlib.metadata.entry_points(group=group)
+        for each in metadata.entry_points(group=group)
     }
     return sorted(found, key=lambda point: (point.package, point.name, point))
 
@@ -70,7 +73,9 @@ def empty_group(group: str) -> str:
     """Return why a group of entry points makes no package a plugin, and what to do; empty if it makes one."""
     if entry_points([group]):
         return ""
-    known = [each for each in importlib.metadata.entry_points().groups if "scripts" not in each]
+    from importlib import metadata  # as above
+
+    known = [each for each in metadata.entry_points().groups if "scripts" not in each]
     return (
         f'entry_points = ["{group}"]: no package on the import path of {sys.executable} has an entry point of'
         f" this group; {nearest(group, known) or 'no package has any'}; install one and start the host again"
