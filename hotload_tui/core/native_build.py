@@ -579,7 +579,9 @@ class _Process:
                 error.add_note("the end of the output:\n" + "\n".join(text.splitlines()[-_NOTES:]))
         else:
             error = self._error(first.place + first.text, first)
-        others = dict.fromkeys(each.describe() for each in messages if each is not first)
+        others = dict.fromkeys(
+            each.describe() for each in messages if each is not first and each.text != _ABOUT_ERRORS
+        )
         for note in [*others][:_NOTES]:
             error.add_note(note)
         return error
@@ -647,4 +649,5 @@ def _gist(text: str) -> str:
     return next(named, lines[-1] if lines else "the compiler says nothing")
 
 
+_ABOUT_ERRORS: Final = "each undeclared identifier is reported only once for each function it appears in"
 _PROBLEMS: Final = ("undefined reference", "cannot find", "multiple definition", "error:", "Error:")

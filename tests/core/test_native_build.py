@@ -176,6 +176,7 @@ def test_an_error_of_the_compiler_is_a_fault_at_its_line(  # noqa: PLR0917 - fix
     frame = fault.place
     assert frame is not None
     assert (frame.file, frame.line) == (str(written.plugins / "greet" / place[0]), place[1])
+    assert not any(": note: " in note for note in fault.notes)
     line = frame.lines[frame.line - frame.first_line]
     assert line[frame.column : frame.end_column] == caret
     assert running.wait_for(lambda: message in running.said())
