@@ -120,7 +120,9 @@ def test_the_versions_in_memory_are_counted_and_limited(workspace: Workspace, ru
     """The details say how many versions are in memory; beyond the limit, a fault asks for a restart."""
     library = Path(importlib.import_module("_queue").__file__ or "").read_bytes()
     workspace[f"greet/_queue{SUFFIX}"] = library
-    workspace["greet"] = "from . import _queue\n\n\ndef register(ctx): ...\n"
+    workspace["greet"] = (
+        "try:\n    from . import _queue\nexcept ImportError:\n    _queue = None\n\n\ndef register(ctx): ...\n"
+    )
     workspace["other"] = "def register(ctx): ...\n"
     running = run(workspace.config(native_limit=2))
     running.manager.rebuild("greet")
@@ -130,12 +132,11 @@ def test_the_versions_in_memory_are_counted_and_limited(workspace: Workspace, ru
     assert running.manager.detail("other").ledger == ()
     running.manager.rebuild("greet")
     fault = running.fault("greet")
+    assert (fault.phase, fault.type) == ("load", "LoadError")
     assert fault.message == (
         f"2 versions of the native module _queue{SUFFIX} are in memory (native_limit = 2), because no Python "
         "unmaps one: restart the host to get this version"
     )
-    assert fault.place is not None
-    assert fault.place.line == 1
     assert running.status("greet").generation == 2
 
 

@@ -327,7 +327,7 @@ def test_objects_of_a_required_plugin_in_the_state_follow_when_both_reload(
     assert "ctx.state['kept'][0]: Ball.__slots__ changed" in running.fault("greet").message
 
 
-def everywhere() -> dict[str, dict[str, str]]:
+def tables() -> dict[str, dict[str, str]]:
     """Return the tables of plugins whose objects follow wherever they are."""
     return {"greet": {"follow": "all"}}
 
@@ -335,7 +335,7 @@ def everywhere() -> dict[str, dict[str, str]]:
 def everywhere(workspace: Workspace, run: Run, source: str) -> Running:
     """Return a host with a plugin whose objects follow wherever they are."""
     workspace["greet"] = source
-    return run(workspace.config(plugins=everywhere()))
+    return run(workspace.config(plugins=tables()))
 
 
 NUMBER = "    def number(self): return 1\n"
@@ -459,7 +459,7 @@ def test_the_setting_applies_when_the_configuration_changes(workspace: Workspace
     running = run(workspace.config())
     kept = SimpleNamespace(ball=one(running))
     assert [kept.ball.number(), kept.ball.number()] == [0, 1]
-    running.manager.reconfigure(lambda: workspace.config(plugins=everywhere()))
+    running.manager.reconfigure(lambda: workspace.config(plugins=tables()))
     assert kept.ball.number() == 0
 
 

@@ -765,8 +765,6 @@ class Generation:
         self.plugin = artifact.manifest.plugin
         self.entry = artifact.manifest.entry
         self.number = number
-        self.native_limit = native.LIMIT
-        """How many versions of one native module may be in memory."""
         self.parent = f"{module_path}.{identifier(self.plugin)}"
         self.root = f"{self.parent}.g{number}_{artifact.manifest.digest[:DIGITS]}"
         while names_below(self.root) is not None:  # another manager or a held generation uses it
@@ -1088,8 +1086,7 @@ class Generation:
             raise native.refusal(self.artifact, name) or ModuleNotFoundError(message, name=fullname)
         loader: GenerationLoader | native.NativeLoader | native.LibraryLoader
         if place.is_native:
-            file = self.file_of(place.path)
-            loader = native.loader_for(self.artifact, place.path, file, self.native_limit)
+            loader = native.loader_for(self.artifact, place.path, self.file_of(place.path))
         else:
             loader = GenerationLoader(self, place)
         spec = importlib.machinery.ModuleSpec(fullname, loader, origin=loader.file)

@@ -20,7 +20,6 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 from hotload_tui.core.artifact import Artifact, NativeMember
-from hotload_tui.core.config import Config
 from hotload_tui.core.model import LedgerEntry
 
 SUFFIXES = tuple(importlib.machinery.EXTENSION_SUFFIXES)
@@ -28,9 +27,6 @@ SUFFIXES = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 _OTHERS = (".so", ".pyd", ".dylib")
 _SOURCES = (".c", ".cc", ".cpp", ".cxx", ".rs")
-LIMIT = Config().native_limit
-"""How many versions of one native module are loaded by default."""
-
 _loaded: Counter[str] = Counter()
 """How many versions of each native module this process has loaded, by the source path."""
 
@@ -74,20 +70,25 @@ def refusal(artifact: Artifact, module: str) -> ImportError | None:
     return ImportError(f"{other or source} of plugin {artifact.manifest.plugin} {reason}", name=module)
 
 
-def loader_for(artifact: Artifact, path: str, file: str, limit: int) -> NativeLoader | LibraryLoader:
-    """Return the loader of the native module ``path`` in an artifact; ``file`` is the path of its source.
-
-    Raises ``ImportError`` if ``limit`` versions of the module are in memory.
-    """
-    if _loaded[file] >= limit:
-        raise ImportError(
-            f"{limit} versions of the native module {path} are in memory (native_limit = {limit}), because no"
-            " Python unmaps one: restart the host to get this version",
-            name=path,
-        )
+def loader_for(artifact: Artifact, path: str, file: str) -> NativeLoader | LibraryLoader:
+    """Return the loader of the native module ``path`` in an artifact; ``file`` is the path of its source."""
     member = artifact.members[path]
     is_library = type(member) is NativeMember and member.is_library
     return (LibraryLoader if is_library else NativeLoader)(artifact, path, file)
+
+
+def excess(artifact: Artifact, file_of: Callable[[str], str], limit: int) -> str:
+    """Return why the process must not load an artifact; empty if fewer versions than ``limit`` are in memory.
+
+    ``file_of`` returns the source path of a file in the artifact.
+    """
+    for path in filter(module_name, artifact.members):
+        if _loaded[file_of(path)] >= limit:
+            return (
+                f"{limit} versions of the native module {path} are in memory (native_limit = {limit}), "
+                "because no Python unmaps one: restart the host to get this version"
+            )
+    return ""
 
 
 def standing(artifact: Artifact, number: int, file_of: Callable[[str], str]) -> Iterator[LedgerEntry]:

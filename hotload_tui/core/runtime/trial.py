@@ -27,6 +27,7 @@ from hotload_tui.core.layout import EntryPoint, PluginEntry, example_of
 from hotload_tui.core.leaks import overloads, restore_overloads
 from hotload_tui.core.model import StepObserver
 from hotload_tui.core.primitives import perf_counter
+from hotload_tui.core.runtime import native
 from hotload_tui.core.runtime.context import KeptState, LivePlugin, PluginContext, StateMapping, is_unfinished
 from hotload_tui.core.runtime.following import FollowedContainers, Followers
 from hotload_tui.core.runtime.generation import Generation, Peer
@@ -111,7 +112,6 @@ class Load:
             module_path=self.config.module_path,
             number=self.number,
         )
-        generation.native_limit = self.config.native_limit
         generation.share(self.config.of(name).share)
         generation.peers = {other.plugin: Peer(other) for other in required}
         self._overloads = overloads(generation.parent)
@@ -156,8 +156,12 @@ class Load:
     def _proven(self) -> LivePlugin:
         """Run the plugin's code, in a context of its own."""
         started = perf_counter()
+        generation = self._generation
+        # Not at the import, after which a plugin may go on without the module.
+        if reason := native.excess(generation.artifact, generation.file_of, self.config.native_limit):
+            raise LoadError(self.name, reason)
         try:
-            module = self._generation.execute()
+            module = generation.execute()
         except BaseException as error:  # foreign code: whatever it raises, the old generation stays live
             raise LoadError(self.name, "the plugin's modules did not execute") from error
         executed = perf_counter()
