@@ -89,13 +89,14 @@ def members(references: Iterable[weakref.ref[object]], root: str) -> list[object
 
 def garbage(
     references: Iterable[weakref.ref[object]], root: str, anchor: list[object]
-) -> list[object] | None:
+) -> tuple[list[object] | None, Holding]:
     """Return the generation's objects; ``None`` if something outside refers to one of them.
 
     ``anchor`` does not count: it keeps the objects alive until this search.
     """
     graph = _explored(references, root, anchor)
-    return None if any(thing is not anchor for thing in graph.held()) else graph.members
+    held = [thing for thing in graph.held() if thing is not anchor]
+    return None if held else graph.members, graph.holding(held)
 
 
 def held_objects(
@@ -217,7 +218,11 @@ class Holding:
 
     def has_ended(self) -> bool:
         """Return whether only the references from inside seem to be left; this costs almost nothing."""
-        return bool(self._inside) and all(_count(thing) - _UNHELD <= count for thing, count in self._inside)
+        return bool(self._inside) and not self.goes_on()
+
+    def goes_on(self) -> bool:
+        """Return whether an object still has other references than those from inside."""
+        return any(_count(thing) - _UNHELD > count for thing, count in self._inside)
 
 
 def _count(reference: weakref.ref[object]) -> int:

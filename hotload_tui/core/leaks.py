@@ -266,6 +266,8 @@ class LivenessCheck:
         self._said = ""
         self._is_given_up = False
         self._absent: set[Callable[[object], bool]] = set()
+        self._present: set[Callable[[object], bool]] = set()
+        self._blocking = Holding()
         self._to_visit = _MOST_VISITED
         self._is_large = False
         self._next_search = 0.0
@@ -295,7 +297,7 @@ class LivenessCheck:
         """
         if is_wanted in self._absent:
             return []
-        if self._to_visit <= 0:
+        if self._to_visit <= 0 or (is_wanted in self._present and self._blocking.goes_on()):
             return None
         found = members([*self._watched(), *self._others], self.root)
         self._to_visit -= len(found)
@@ -306,9 +308,11 @@ class LivenessCheck:
             if self._is_large:
                 self._absent.add(is_wanted)
             return []  # the usual case; the full search visits all objects of the process
+        self._present.add(is_wanted)
         self._to_visit -= len(found)
         del found, one_of_each_type  # they would count as holders
-        return garbage(self._watched(), self.root, self._kept)
+        unheld, self._blocking = garbage(self._watched(), self.root, self._kept)
+        return unheld
 
     def let_go(self) -> bool:
         """Drop the references that keep the generation; return whether there were any."""

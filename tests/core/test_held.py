@@ -164,6 +164,27 @@ def test_a_large_version_is_searched_once_and_lets_other_threads_run(
     assert len(naps) > 5
 
 
+IN_A_CIRCLE = """
+import concurrent.futures, types
+
+POOL = concurrent.futures.ThreadPoolExecutor()
+CIRCLE = types.SimpleNamespace(node=NODES[0])
+CIRCLE.circle = CIRCLE
+"""
+
+
+def test_a_large_version_that_only_the_collector_frees_is_searched_once(
+    workspace: Workspace, run: Callable[[Config], Running], searches: list[int]
+) -> None:
+    """A circle of other objects looks like a holder; as long as nothing changes, nobody searches again."""
+    workspace["greet"] = LARGE.replace("def register", IN_A_CIRCLE + "\n\ndef register")
+    running = run(workspace.config())
+    searches.clear()
+    assert rebuild(running) == "freed"
+    # For open resources, for what holds them (in two steps), and for times with a time zone of the plugin.
+    assert len([count for count in searches if count > 500]) <= 4
+
+
 @pytest.mark.parametrize(("point", "place"), [("one", "[0]"), ("many", "[0][")])
 def test_a_large_version_that_is_held_is_searched_few_times_and_named(
     workspace: Workspace, run: Callable[[Config], Running], searches: list[int], point: str, place: str
