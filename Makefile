@@ -46,6 +46,7 @@ soak: export HOTLOAD_PLUGGY_RELOADS = 300
 soak: export HOTLOAD_WEB_RELOADS = 50
 soak: export HOTLOAD_HOOKS = 10000
 soak: export HOTLOAD_MODEL_EXAMPLES = 60
+soak: export HOTLOAD_FOLLOW_EXAMPLES = 400
 soak: export HOTLOAD_LOOKS = 50
 soak: export HOTLOAD_MESSAGES = 10000
 soak: export HOTLOAD_WALK_STEPS = 1000

@@ -25,6 +25,9 @@ HOOKS: Final = _count("HOOKS", 1000)
 MODEL_EXAMPLES: Final = _count("MODEL_EXAMPLES", 8)
 """Random histories of each state machine."""
 
+FOLLOW_EXAMPLES: Final = _count("FOLLOW_EXAMPLES", 12)
+"""Random edits of classes whose objects follow a reload."""
+
 IS_RANDOM: Final = bool(_count("RANDOM", 0))
 """Whether the state machines try different histories in each run, to hunt for faults."""
 

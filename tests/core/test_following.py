@@ -196,6 +196,11 @@ CANNOT = {
     ),
     "gone": ("class Ball: ...\n", "def Ball(): ...\n", "Ball is not a class any more"),
     "no class": ("class Ball: ...\n", "class Other: ...\n", "Ball is not defined any more in plugin"),
+    "enumeration": (
+        "class Ball: ...\n",
+        "import enum\nclass Ball(enum.Enum): ...\n",
+        "Ball is an enumeration now",
+    ),
     "base": ("class Ball(dict): ...\n", "class Ball(list): ...\n", "Ball extends list now"),
     "new argument": (
         "class Ball:\n    def __init__(self): self.n = 1\n",
@@ -247,6 +252,42 @@ def test_adopt_brings_an_object_up_to_its_new_class(bench: Bench) -> None:
     )
     bench.load("STATE_VERSION = 3\n" + plugin(adopting, "...", "kept['b'].m"))
     assert shown(bench) == [1, 3, True]
+
+
+DEFAULTS = {
+    "dataclass": (DATA, f"{DATA}    size: int = {{}}\n", "Ball(4)"),
+    "class attribute": (
+        "class Ball:\n    size = 0\n",
+        "class Ball:\n    size = 0\n    def __init__(self): self.size = {}\n",
+        "Ball()",
+    ),
+    "slot without a value": (
+        "class Ball:\n    __slots__ = ('size',)\n",
+        "class Ball:\n    __slots__ = ('size',)\n    def __init__(self): self.size = {}\n",
+        "Ball()",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DEFAULTS)
+def test_a_new_attribute_keeps_the_value_that_it_was_filled_with(bench: Bench, case: str) -> None:
+    """The default of the version in which an attribute is new stays its value, as for objects made then."""
+    first, later, made = DEFAULTS[case]
+    bench.load(plugin(first, f"kept['ball'] = {made}", "1"))
+    for default in (3, 5):
+        bench.load(plugin(later.format(default), "...", "kept['ball'].size"))
+        assert shown(bench) == 3
+
+
+def test_a_property_in_the_place_of_an_attribute_is_not_filled(bench: Bench) -> None:
+    """A property that ``__init__`` sets has no value of its own."""
+    bench.load(plugin("class Ball: ...\n", "kept['ball'] = Ball()", "1"))
+    source = (
+        "class Ball:\n    def __init__(self): self.size = 3\n"
+        "    size = property(lambda self: 4, lambda self, value: None)\n"
+    )
+    bench.load(plugin(source, "...", "(kept['ball'].size, vars(kept['ball']))"))
+    assert shown(bench) == (4, {})
 
 
 def test_adopt_that_raises_changes_nothing(bench: Bench) -> None:

@@ -502,6 +502,8 @@ def _title(kind: type) -> str:
 
 def _clash(old: type, new: type) -> str:
     """Return why objects of a class cannot become objects of another one; empty if they can."""
+    if issubclass(new, enum.Enum):
+        return f"{_title(new)} is an enumeration now"
     if [*map(_slot_name, _slots(old))] != [*map(_slot_name, _slots(new))]:
         return f"{_title(new)}.__slots__ changed"
     if vars(old).get("_fields") != vars(new).get("_fields") and issubclass(old, tuple):
@@ -545,7 +547,7 @@ def _missing(thing: object, new: type, added: list[_Attribute], *, adopts: bool)
     values: dict[str, object] = {}
     unknown = []
     for name, make in added:
-        if inspect.getattr_static(thing, name, _NONE) is not _NONE:
+        if not _lacks(thing, new, name):
             continue
         try:
             values[name] = make()
@@ -558,6 +560,20 @@ def _missing(thing: object, new: type, added: list[_Attribute], *, adopts: bool)
             " write: def adopt(self, old_version) -> None: ..."
         )
     return values
+
+
+def _lacks(thing: object, new: type, name: str) -> bool:
+    """Return whether an object has no value of its own for an attribute; a property needs none."""
+    if name in (_own_values(thing) or ()):
+        return False
+    slot = inspect.getattr_static(type(thing), name, None)
+    if type(slot) is MemberDescriptorType:
+        try:
+            slot.__get__(thing)
+        except AttributeError:
+            return True
+        return False
+    return not hasattr(type(inspect.getattr_static(new, name, None)), "__set__")
 
 
 def _is_declared(kind: type) -> bool:
