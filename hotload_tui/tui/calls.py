@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
 from itertools import zip_longest
+from pprint import pformat
 from typing import Final, NamedTuple
 
 from textual.content import Content
 
 from hotload_tui.core.model import Fault, Invocation
-from hotload_tui.tui.text import clean_line, clock_time, count, milliseconds
+from hotload_tui.tui.text import cells, clean_line, clock_time, count, milliseconds
 
 _NAME: Final = re.compile(r"\s*([^\W\d]\w*)\s*=(?!=)")
 _NEXT: Final = re.compile(rf",(?={_NAME.pattern})")
@@ -104,6 +106,8 @@ class Answer(NamedTuple):
     failed: bool
     plugin: str = ""
     """The handler's plugin."""
+    lines: tuple[str, ...] = ()
+    """The text laid out in lines, if it does not fit into one."""
 
 
 class CallResult(NamedTuple):
@@ -118,17 +122,67 @@ class CallResult(NamedTuple):
 def call_result(call: HookCall, at: float, invocation: Invocation) -> CallResult:
     """Combine each handler with its value or fault and its duration."""
     values, faults = iter(invocation.values), iter(invocation.faults)
-    answers = [
-        Answer(
-            f"{handler.plugin}.{short_name(handler.function)}",
-            seconds,
-            _fault_line(next(faults)) if handler.failed else repr(next(values)),
-            handler.failed,
-            handler.plugin,
-        )
-        for handler, seconds in zip(invocation.handlers, invocation.seconds, strict=True)
-    ]
+    answers = []
+    for handler, seconds in zip(invocation.handlers, invocation.seconds, strict=True):
+        who = f"{handler.plugin}.{short_name(handler.function)}"
+        if handler.failed:
+            answers.append(
+                Answer(who, seconds, _fault_line(next(faults)), failed=True, plugin=handler.plugin)
+            )
+            continue
+        text = repr(value := next(values))
+        lines = laid_out(value, text)
+        answers.append(Answer(who, seconds, text, failed=False, plugin=handler.plugin, lines=lines))
     return CallResult(call, at, tuple(answers))
+
+
+_WIDTH: Final = 72
+"""The cells for a line of a value, and for a row of a table of records."""
+
+_LAID_OUT: Final = 20_000
+"""The maximum number of characters of a value that is laid out."""
+
+_LINES: Final = 60
+"""The maximum number of lines shown of a value."""
+
+
+def laid_out(value: object, text: str) -> tuple[str, ...]:
+    """Return the lines of a value whose ``repr`` is ``text``; none if that fits into one line.
+
+    A text is shown as it is, a list of records as a table, and other data with one item per line.
+    """
+    if isinstance(value, str):
+        lines = value.expandtabs(4).split("\n") if "\n" in value.strip() else []
+    elif len(text) > _LAID_OUT:
+        lines = []
+    else:
+        lines = list(_table(value)) or pformat(value, width=_WIDTH, sort_dicts=False).split("\n")
+    hidden = len(lines) - _LINES
+    if hidden > 0:
+        lines[_LINES:] = [f"… {count(hidden, 'more line')}"]
+    return tuple(lines) if len(lines) > 1 else ()
+
+
+def _table(records: object) -> Iterator[str]:
+    """Yield the rows of a list of records with equal keys and simple values; nothing for another value."""
+    if not isinstance(records, list) or not all(isinstance(each, dict) for each in records):
+        return
+    keys = list(records[0]) if records else []
+    if not keys or any(list(each) != keys for each in records):
+        return
+    if any(isinstance(value, (dict, list)) for each in records for value in each.values()):
+        return
+    rows = [[str(key) for key in keys], *([str(each[key]) for key in keys] for each in records)]
+    widths = [max(cells(row[column]) for row in rows) for column in range(len(keys))]
+    if sum(widths) + 2 * len(widths) > _WIDTH or any("\n" in cell for row in rows for cell in row):
+        return
+    figures = [all(isinstance(each[key], (int, float)) for each in records) for key in keys]
+    for row in rows:
+        padded = (
+            f"{' ' * (width - cells(cell))}{cell}" if is_figure else f"{cell}{' ' * (width - cells(cell))}"
+            for cell, width, is_figure in zip(row, widths, figures, strict=True)
+        )
+        yield "  ".join(padded).rstrip()
 
 
 def short_name(function: str) -> str:
@@ -172,11 +226,29 @@ def _answer(answer: Answer, old: Answer | None, *, is_new: bool) -> Iterator[Con
     style = "bold $text-error" if answer.failed else "bold $text-warning" if changed else ""
     who, time = clean_line(answer.who, 80), milliseconds(answer.seconds)
     yield Content.assemble((f"{sign} {who}", style), (f"  {time} ms", "$foreground-muted"))
+    if changed and old is not None and (answer.lines or old.lines):
+        yield from _difference(old, answer)
+        return
     if not changed or old is None:
-        yield Content.styled(f"    {clean_line(answer.text, SHOWN)}", "$text-error" if answer.failed else "")
+        yield from _signed(" ", answer.lines or (answer.text,), "$text-error" if answer.failed else "")
         return
     yield Content.styled(f"    was {clean_line(old.text, SHOWN)}", "$foreground-muted")
     yield Content.assemble("    now ", *_marked(clean_line(old.text, SHOWN), clean_line(answer.text, SHOWN)))
+
+
+def _difference(old: Answer, new: Answer) -> Iterator[Content]:
+    """Yield the lines of the new answer; lines that came and went have a plus and a minus sign."""
+    before, after = old.lines or (old.text,), new.lines or (new.text,)
+    for kind, low, high, start, end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind == "equal":
+            yield from _signed(" ", after[start:end], "")
+        else:
+            yield from _signed("-", before[low:high], "$text-error")
+            yield from _signed("+", after[start:end], "bold $text-success")
+
+
+def _signed(sign: str, lines: Iterable[str], style: str) -> Iterator[Content]:
+    return (Content.styled(f"  {sign} {clean_line(line, SHOWN)}", style) for line in lines)
 
 
 def _marked(old: str, new: str) -> Iterable[tuple[str, str]]:

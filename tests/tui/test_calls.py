@@ -45,7 +45,7 @@ def test_a_name_before_a_value_makes_it_a_keyword_argument(typed: str, written: 
     assert str(HookCall("greet", typed)) == written
 
 
-def result(*texts: str, call: HookCall | None = None) -> CallResult:
+def result(*texts: object, call: HookCall | None = None) -> CallResult:
     """Return a result in which each handler returned one of these texts."""
     handlers = tuple(HandlerCall("p", f"f{number}", failed=False) for number in range(len(texts)))
     invocation = Invocation(texts, (), (0.001,) * len(texts), handlers)
@@ -87,6 +87,45 @@ def test_what_changed_is_marked_by_more_than_colour() -> None:
 def test_the_new_answer_is_whole_whatever_was_cut_out_as_changed(old: str, new: str) -> None:
     """However the change is marked, the new answer is shown without a lost or doubled character."""
     assert f"now {new!r}" in result_text(result(new), result(old), pinned=True).plain
+
+
+def shown(value: object) -> list[str]:
+    """Return the lines below the handler's name."""
+    lines = result_text(result(value), None, pinned=False).plain.split("\n")[2:]
+    return [line.removeprefix("    ") for line in lines]
+
+
+def test_values_are_laid_out() -> None:
+    """A text is shown as text, records are a table, and other data has one item per line if it is long."""
+    assert shown("one line") == ["'one line'"]
+    assert shown("# Title\n\n<b>text</b>\n") == ["# Title", "", "<b>text</b>", ""]
+    assert shown([{"id": 1, "name": "an apple"}, {"id": 20, "name": "日本"}]) == [
+        "id  name",
+        " 1  an apple",
+        "20  日本",
+    ]
+    assert shown({"a": [1, 2]}) == ["{'a': [1, 2]}"]
+    nested = {"rates": {f"currency {number}": number / 10 for number in range(4)}, "ok": True}
+    assert shown(nested) == [
+        "{'rates': {'currency 0': 0.0,",
+        "           'currency 1': 0.1,",
+        "           'currency 2': 0.2,",
+        "           'currency 3': 0.3},",
+        " 'ok': True}",
+    ]
+    assert shown([{"id": 1}, {"name": 2}]) == ["[{'id': 1}, {'name': 2}]"], "these are no records"
+    assert shown("\n".join(map(str, range(100))))[-1] == "… 40 more lines"
+
+
+def test_a_change_of_a_long_value_is_shown_line_by_line() -> None:
+    """Lines that came have a plus sign, lines that went have a minus sign, and the others are shown once."""
+    before, after = result("one\ntwo\nthree"), result("one\n2\nthree")
+    lines = result_text(after, before, pinned=True).plain.split("\n")[1:]
+    assert lines == ["* p.f0  1.0 ms", "    one", "  - two", "  + 2", "    three"]
+    records = [{"id": 1, "price": 2.5}, {"id": 2, "price": 3.0}]
+    changed = [{"id": 1, "price": 2.5}, {"id": 2, "price": 4.0}]
+    text = result_text(result(changed), result(records), pinned=True).plain
+    assert "     1    2.5\n  -  2    3.0\n  +  2    4.0" in text
 
 
 def test_handlers_that_came_and_went_are_shown() -> None:
