@@ -269,7 +269,7 @@ HOOKS: Final[list[BindingType]] = [
         "f",
         "go to the Error tab of the failed call",
         "screen.run('show_call_fault')",
-        label="Error",
+        label="Fault",
         shown=True,
     ),
 ]

@@ -206,7 +206,7 @@ async def test_f_goes_from_a_failed_call_to_its_traceback(workspace: Workspace, 
         await it.press("7", "f")
         await it.toasted("No call has failed")
         await it.press("enter", "enter", "j", "enter", "enter")
-        await it.shows("! banana.answer", "f Error")
+        await it.shows("! banana.answer", "f Fault")
         await it.press("f")
         await it.shows("> 2 |     return 1 / 0")
         assert it.chosen == "banana"
