@@ -219,7 +219,7 @@ async def _hooks(stage: _Stage) -> None:
     await _until(lambda: bool(results.text_to_copy()), stage.pilot)
     await stage.pilot.press("space")
     stage.write(CHANGED_LINE)
-    await _until(lambda: "now " in results.text_to_copy(), stage.pilot)
+    await _until(lambda: "\n* " in results.text_to_copy(), stage.pilot)
     await stage.generations(2)
 
 
