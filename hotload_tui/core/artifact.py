@@ -9,6 +9,7 @@ it is read, and always before it is unmarshalled, because the interpreter does n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -18,7 +19,7 @@ import re
 import stat
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType
@@ -39,7 +40,7 @@ MAGIC = f"{MAGIC_NUMBER.hex()}-{sys.flags.optimize}"
 _COMMENT = re.compile(rb"hotplug (\d+) (\d+) ([0-9a-f]{64})")
 _END_RECORD = 22  # bytes of a zip's end record without its comment
 _TAIL = 512  # bytes at the end of the file that contain the end record and the comment
-_IN_MEMORY = 1 << 20  # bytes; a larger file is read member by member through an open handle
+_IN_MEMORY = 1 << 20  # bytes; a larger file is read member by member through an open descriptor
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip; a fixed date makes equal input give equal bytes
 
 
@@ -185,7 +186,8 @@ class Artifact:
         self._lock = Lock()
         self._bytes = b""
         self._sources = b""  # all of them, for ``may_say``: the code, which says the same, is longer
-        self._file: BinaryIO | None = None
+        # No file object: it would count as an open file of the plugin.
+        self._handle: int | None = None
         self._sound: set[tuple[int, int]] = set()  # (offset, size) of members in memory that are verified
         try:
             self._open()
@@ -252,11 +254,12 @@ class Artifact:
             self._refuse(self.path.parent, os.stat(self.path.parent))  # noqa: PTH116 - at each load
             self._size = fact.st_size
             if self._size > _IN_MEMORY:
-                self._file = os.fdopen(os.dup(handle), "rb")
+                self._handle = handle
             else:
                 self._bytes = os.read(handle, self._size)  # reading with a file object takes twice as long
         finally:
-            os.close(handle)
+            if self._handle is None:
+                os.close(handle)
 
     def _refuse(self, path: Path, fact: os.stat_result) -> None:
         who = exposure(fact, self._plugins)
@@ -289,25 +292,30 @@ class Artifact:
             return content
         if hashlib.sha256(content).hexdigest() != sha256:
             raise self._damaged(f"{what} does not match its SHA-256")
-        if self._file is None:
+        if self._handle is None:
             self._sound.add((offset, size))
         return content
 
     def _slice(self, offset: int, size: int) -> bytes:
-        if self._file is None:
+        if self._handle is None:
             return self._bytes[offset : offset + size]
+        parts = []
         with self._lock:
-            self._file.seek(offset)
-            return self._file.read(size)
+            os.lseek(self._handle, offset, os.SEEK_SET)
+            while size and (part := os.read(self._handle, size)):  # one read gives at most 2 GiB
+                parts.append(part)
+                size -= len(part)
+        return b"".join(parts)
 
     def _damaged(self, reason: str) -> ArtifactError:
         return ArtifactError(f"{near(self.path)} is damaged: {reason}")
 
-    def __del__(self) -> None:
-        """Close the handle of a large artifact when its last user is gone."""
-        file: BinaryIO | None = getattr(self, "_file", None)
-        if file is not None:
-            file.close()
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        """Close the descriptor of a large artifact when its last user is gone."""
+        handle: int | None = getattr(self, "_handle", None)
+        if handle is not None:
+            with contextlib.suppress(OSError):  # a plugin has closed all descriptors
+                close(handle)
 
 
 @functools.cache

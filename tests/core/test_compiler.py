@@ -123,7 +123,7 @@ def test_an_empty_module_beside_the_entry_is_fine(workspace: Workspace) -> None:
     assert build(workspace).compiled == 2
 
 
-def test_files_that_cannot_be_imported_are_data(workspace: Workspace) -> None:
+def test_files_that_no_import_statement_can_name_are_data(workspace: Workspace) -> None:
     """A script with a dash in its name is stored as data, even if it does not compile."""
     workspace["greet"] = ENTRY
     workspace["greet/my-script.py"] = "print 'old'\n"

@@ -164,6 +164,19 @@ def test_a_large_version_is_searched_once_and_lets_other_threads_run(
     assert len(naps) > 5
 
 
+def test_the_open_artifact_of_a_large_plugin_is_no_open_file_of_it(
+    workspace: Workspace, run: Callable[[Config], Running], searches: list[int]
+) -> None:
+    """A plugin with a megabyte of files is searched once, and its retirement reports no file."""
+    workspace["greet"] = LARGE
+    workspace["greet/words.txt"] = "word " * 400_000
+    running = run(workspace.config())
+    searches.clear()
+    assert rebuild(running) == "freed"
+    assert running.told(PluginRetired)[0].ledger == ()
+    assert len([count for count in searches if count > 500]) == 1
+
+
 IN_A_CIRCLE = """
 import concurrent.futures, types
 
