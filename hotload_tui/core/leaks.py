@@ -419,7 +419,7 @@ class LivenessCheck:
         """Search no more, and hold nothing: a search has failed for ``reason``."""
         self._kept.clear()
         self._is_given_up, self._to_visit = True, 0
-        self._classes, self._held = self._classes or [], set()
+        self._classes, self._held, self._holding = self._classes or [], set(), Holding()
         self._said = f"{self._alive()}; what holds it is not known: the search failed ({reason})"
 
     def named(self, unique: str) -> str:
