@@ -356,3 +356,24 @@ def test_what_an_old_call_leaves_follows_when_it_has_ended(
     caller.join()
     assert retired(running).memory == "freed"
     assert running.host.call("show") == [[2, 2]]
+
+
+def test_a_call_in_flight_sees_the_new_class_from_the_swap_on(
+    workspace: Workspace, run: Run, stage: Stage
+) -> None:
+    """A call of the old version goes on with its code; a kept object runs the new version's methods in it."""
+    slow = METHOD + "import stage\ndef late(kept):\n    stage.wait()\n    return {}, kept['ball'].number()\n"
+    registered = REGISTER + "    ctx.hook('late', lambda: late(kept))\n"
+    source = plugin(slow, "kept['ball'] = Ball()", "1").replace(REGISTER, registered)
+    workspace["greet"] = source.replace("return {}", "return 1")
+    running = run(workspace.config(drain_timeout=30.0))
+    answers: list[object] = []
+    caller = threading.Thread(target=lambda: answers.append(running.host.first("late")))
+    caller.start()
+    assert stage.entered.wait(30)
+    workspace["greet"] = source.replace("return {}", "return 2")
+    running.manager.rebuild("greet")
+    stage.gate.set()
+    caller.join()
+    assert answers == [(1, 2)]
+    assert retired(running).memory == "freed"

@@ -195,12 +195,13 @@ class Followers:
         self._hint = ""
         self._back: list[Callable[[], None]] = []
         self._is_in_program = True
-        for each in containers:
+        has_others = version.number > 1  # no earlier version has left an object anywhere but in the state
+        for each in containers if has_others else ():
             self._look_at(each.container, _Place(None, each.name), _put_nowhere, None, None)
         self._look_further()
         self._is_in_program = False
         self._slots.clear()
-        tuples = self._look_everywhere(version) if everywhere else []
+        tuples = self._look_everywhere(version) if everywhere and has_others else []
         for key, value in [*state.items()]:
             self._look_at(value, _Place(_STATE, f"[{key!r}]"), _put_into_state, state, key)
         self._look_further()

@@ -179,8 +179,7 @@ class Load:
         everywhere = self.config.of(self.name).follow == "all"
         has_followers = version is not None and (
             bool(Followers(self._state, version, self.containers, everywhere=everywhere))
-            or bool(self.containers)
-            or everywhere
+            or (self.number > 1 and (everywhere or bool(self.containers)))
         )
         ended = perf_counter()
         steps = (Step("execute", executed - started), Step("register", ended - executed))
