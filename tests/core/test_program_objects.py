@@ -409,6 +409,12 @@ def test_an_object_anywhere_that_cannot_follow_fails_the_load(
 
 OWN = """
 import functools
+import typing
+class Pair(typing.NamedTuple):
+    n: int
+class Other(typing.NamedTuple):
+    n: int
+PAIRS = [Pair(1), Pair(2), Other(3)]
 class Settings:
     __slots__ = ('n',)
 class Speaker:
@@ -552,3 +558,14 @@ def test_eight_kinds_of_kept_objects_are_new_after_a_save_and_old_when_the_load_
     running.manager.rebuild("greet")
     assert looks() == dict.fromkeys(rows, 2)
     assert retired(running).memory == "freed"
+
+
+def test_an_object_in_the_state_that_cannot_follow_is_named_with_its_place_there(
+    workspace: Workspace, run: Run
+) -> None:
+    """Also if objects follow everywhere, a fault names the place in ``ctx.state``."""
+    source = "class Ball: ...\ndef register(ctx):\n    ctx.state.setdefault('balls', [Ball()])\n"
+    running = everywhere(workspace, run, source)
+    workspace["greet"] = "def register(ctx): ...\n"
+    running.manager.rebuild("greet")
+    assert "ctx.state['balls'][0]: Ball is not defined any more" in running.fault("greet").message

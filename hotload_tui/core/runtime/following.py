@@ -201,14 +201,11 @@ class Followers:
         self._look_further()
         self._is_in_program = False
         self._slots.clear()
-        tuples = self._look_everywhere(version) if everywhere and has_others else []
         for key, value in [*state.items()]:
             self._look_at(value, _Place(_STATE, f"[{key!r}]"), _put_into_state, state, key)
         self._look_further()
-        for thing in tuples:  # those that no copy has replaced
-            self._add(thing, type(thing), _ANYWHERE)
-        if self._suspects:
-            self._convict(version)
+        if everywhere and has_others:
+            self._look_everywhere(version)
         if self._problems:
             others = len(self._problems) - _SHOWN
             more = [f"and {others} more"] if others > 0 else []
@@ -246,8 +243,8 @@ class Followers:
 
     # ---- finding the objects
 
-    def _look_everywhere(self, version: LiveVersion) -> list[object]:
-        """Look into all objects of the plugin's classes; return the tuples and frozensets."""
+    def _look_everywhere(self, version: LiveVersion) -> None:
+        """Look into all objects of the plugin's classes."""
         tuples: list[object] = []
         for thing in instances_of_others(version):
             if issubclass(type(thing), (tuple, frozenset)):
@@ -255,7 +252,10 @@ class Followers:
             else:
                 self._look_at(thing, _ANYWHERE, _put_nowhere, None, None)
         self._look_further()
-        return tuples
+        for thing in tuples:  # who keeps them is not known: they change their class, like other objects
+            self._add(thing, type(thing), _ANYWHERE)
+        if self._suspects:
+            self._convict(version)
 
     def _cannot(self, thing: object, place: _Place, problem: object, of: type | None = None) -> None:
         """Note that an object cannot follow; name only one if it is a problem ``of`` its class."""

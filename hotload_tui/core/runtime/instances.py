@@ -48,7 +48,7 @@ def holders_of(things: Sequence[object], version: LiveVersion, own: set[int]) ->
         module = str(unique_name(of_type(type(thing), "__module__")))
         roots[f"{version.parent}.{module[len(version.parent) + 1 :].partition('.')[0]}"].append(thing)
     for root, some in roots.items():
-        holds, _ = holds_of(some, own | {id(roots), id(things)}, root)
+        holds, _ = holds_of(some, own | {id(things), *map(id, roots.values())}, root)
         for hold in holds:
             if _is_by_other_code(hold, root):
                 found.setdefault(id(hold.target), hold.where)

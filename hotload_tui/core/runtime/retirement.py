@@ -252,12 +252,9 @@ class Retirer:
 
     def follow(self, live: LivePlugin, successor: LivePlugin, containers: FollowedContainers) -> None:
         """Let objects that calls of ``live`` have left since the swap follow ``successor``."""
-        late, version, everywhere = (
-            live.context.version,
-            successor.context.version,
-            successor.follows_everywhere,
-        )
+        late, version = live.context.version, successor.context.version
         assert version is not None
+        everywhere = successor.follows_everywhere
 
         def follow() -> None:
             Followers(live.state, version, containers, everywhere=everywhere, late=late).follow()
