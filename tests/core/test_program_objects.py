@@ -569,3 +569,17 @@ def test_an_object_in_the_state_that_cannot_follow_is_named_with_its_place_there
     workspace["greet"] = "def register(ctx): ...\n"
     running.manager.rebuild("greet")
     assert "ctx.state['balls'][0]: Ball is not defined any more" in running.fault("greet").message
+
+
+def test_an_object_in_the_state_of_another_plugin_that_cannot_follow_fails_the_load(
+    workspace: Workspace, run: Run
+) -> None:
+    """A plugin may keep objects of another one: the fault names its state."""
+    workspace["other"] = (
+        "def register(ctx):\n    ctx.hook('keep', lambda thing: ctx.state.update(disc=thing))\n"
+    )
+    running = everywhere(workspace, run, making(BALL.format(1)))
+    running.host.call("keep", running.host.first("make"))
+    workspace["greet"] = making("class Disc: ...\n", "Disc()")
+    running.manager.rebuild("greet")
+    assert "other's ctx.state['disc']: Ball is not defined any more" in running.fault("greet").message

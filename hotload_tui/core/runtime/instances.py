@@ -14,7 +14,15 @@ from collections.abc import Iterator, Sequence
 
 from hotload_tui.core.holders import Reference, holds_of
 from hotload_tui.core.hooks.live import LiveVersion
-from hotload_tui.core.leak_path import classes_of, is_module, is_within, namespace_of, of_type, referrers_of
+from hotload_tui.core.leak_path import (
+    classes_of,
+    is_module,
+    is_within,
+    known,
+    namespace_of,
+    of_type,
+    referrers_of,
+)
 from hotload_tui.core.module_names import unique_name
 
 
@@ -28,9 +36,9 @@ def instances_of_others(version: LiveVersion) -> Iterator[object]:
         for kind in classes_of(version.parent)
         if not version.is_own(kind) and not issubclass(kind, (enum.Enum, type))
     ]
-    known = {*map(id, kinds)}
+    wanted = {*map(id, kinds)}
     for thing in referrers_of(tuple(kinds)):
-        if id(type(thing)) in known:
+        if id(type(thing)) in wanted:
             yield thing
 
 
@@ -60,4 +68,5 @@ def _is_by_other_code(hold: Reference, root: str) -> bool:
     kind = type(hold.thing)
     module = str(unique_name(of_type(kind, "__module__")))
     is_object = f"{module}.".startswith(f"{root}.") and not issubclass(kind, type)
-    return is_object and hold.keeper(root) != "hotload"
+    is_in_state = bool(hold.way) and known(hold.way[0]).endswith("ctx.state")
+    return is_object and (is_in_state or hold.keeper(root) != "hotload")
