@@ -19,6 +19,12 @@ def peers_python() -> str:
     return _environment(sys.executable, f"python{sys.version_info[0]}.{sys.version_info[1]}")
 
 
+def published_python() -> str:
+    """Return an interpreter with published plugins installed."""
+    version = f"published{sys.version_info[0]}.{sys.version_info[1]}"
+    return _environment(sys.executable, version, PEERS / "published.txt")
+
+
 def hmr_python() -> str | None:
     """Return an interpreter with hmr, which needs Python 3.12; ``None`` if there is none."""
     if sys.version_info >= _HMR_NEEDS:
@@ -51,8 +57,7 @@ def _answers(python: str) -> bool:
     return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
 
 
-def _environment(python: str, version: str) -> str:
-    requirements = PEERS / "requirements.txt"
+def _environment(python: str, version: str, requirements: Path = PEERS / "requirements.txt") -> str:
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "hotload-bench" / f"{version}-{digest}"
