@@ -50,7 +50,7 @@ def legible(variables: Mapping[str, str]) -> dict[str, str]:
     return {**variables, **changed}
 
 
-def contrast(one: Color, other: Color) -> float:
+def _contrast(one: Color, other: Color) -> float:
     """Return the contrast of two colours, from 1 to 21."""
     low, high = sorted((_luminance(one), _luminance(other)))
     return (high + 0.05) / (low + 0.05)
@@ -70,7 +70,7 @@ def _stronger(color: Color, behind: Iterable[Color], least: float) -> Color:
     behind = tuple(behind)
 
     def weakest(one: Color) -> float:
-        return min(contrast(one, other) for other in behind)
+        return min(_contrast(one, other) for other in behind)
 
     end = max((BLACK, WHITE), key=weakest)
     steps = (color.with_alpha(1.0).blend(end, step / _STEPS) for step in range(_STEPS + 1))

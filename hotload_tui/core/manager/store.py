@@ -616,7 +616,7 @@ class WorkMonitor:
         """Note the plugin that is compiled or loaded now."""
         work = self.now
         if work is not None and work.phase == phase:
-            self.now = replace(work, plugin=plugin, done=min(work.done + 1, work.of - 1))
+            self.now = replace(work, plugin=plugin, done=max(0, min(work.done + 1, work.of - 1)))
         return self._observer(phase, plugin, digest)
 
 
