@@ -265,6 +265,7 @@ def test_a_build_by_hand_causes_one_more_load_at_most(written: Workspace, run: R
     assert read_source("greet", folder).digest == digest
     written[pyx] = PYX.replace("one", "two")
     assert running.wait_for(lambda: running.host.call("greet") == ["two"])
+    assert running.wait_for(lambda: len(running.told(PluginLoaded, "greet")) > 1)
     assert [event.generation for event in running.told(PluginLoaded, "greet")] == [1, 2]
 
 
