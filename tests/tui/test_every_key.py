@@ -18,11 +18,13 @@ from textual.widgets import DataTable, OptionList
 from hotload_tui.core.config_files import resolve
 from hotload_tui.tui import keys
 from hotload_tui.tui.dialogs import AskNameScreen, ConfirmScreen, HelpScreen, SettingsScreen
+from hotload_tui.tui.widgets import status
 from hotload_tui.tui.widgets.status import Notice
 from tests.conftest import Workspace, answering
 from tests.counts import ALL_CASES
 from tests.tui.console import Console, Run, console, void
 from tests.tui.layout import broken_layout, text_of
+from tests.waiting import PATIENCE
 
 LONG = "x" * 300
 TAIL = f"# {LONG}\n" * 80
@@ -374,6 +376,7 @@ def project(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     editor.chmod(0o755)
     monkeypatch.setenv("VISUAL", str(editor))
     monkeypatch.setenv("OPENED", str(workspace.root / "opened"))
+    monkeypatch.setattr(status, "SHORT", PATIENCE)  # on a busy machine a toast may be gone before it is seen
     return workspace
 
 
