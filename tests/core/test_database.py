@@ -107,16 +107,16 @@ def test_a_running_host_follows_the_rows(project: Project) -> None:
 
         project.sql("UPDATE hotload_plugins SET settings = '{\"a\": 1}' WHERE content = 'greet'")
         until(lambda: host.call("show") == [{"a": 1}, {}])
-        assert generations() == {"greet": 2, "other": 1}
+        until(lambda: generations() == {"greet": 2, "other": 1})
         project.sql("UPDATE hotload_plugins SET priority = 'first' WHERE content = 'greet'")
         until(lambda: "row 'greet': plugins.greet.priority" in manager.snapshot().host.config_fault)
         assert host.call("show") == [{"a": 1}, {}]
         project.sql("UPDATE hotload_plugins SET priority = 200 WHERE content = 'greet'")
         until(lambda: host.call("show") == [{}, {"a": 1}])
-        assert manager.snapshot().host.config_fault == ""
+        until(lambda: manager.snapshot().host.config_fault == "")
         project.sql("UPDATE hotload_plugins SET enabled = 0 WHERE content = 'other'")
         until(lambda: host.call("show") == [{"a": 1}])
-        assert manager.snapshot().plugins[1].state is PluginState.OFF
+        until(lambda: manager.snapshot().plugins[1].state is PluginState.OFF)
         project.sql("DELETE FROM hotload_plugins WHERE content = 'other'")
         project.write('[plugins.other]\nhook_point = "show"\n')
         until(lambda: host.call("show") == [{}, {"a": 1}])
@@ -353,5 +353,5 @@ def test_a_running_host_follows_the_rows_of_postgresql(
         server.start()
         server.sql("UPDATE hotload_plugins SET settings = '{\"a\": 3}'")
         until(lambda: host.call("show") == [{"a": 3}])
-        assert manager.snapshot().host.config_fault == ""
+        until(lambda: manager.snapshot().host.config_fault == "")
         end()
