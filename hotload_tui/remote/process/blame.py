@@ -29,7 +29,7 @@ from msgspec import Struct
 
 from hotload_tui.core.layout import DEFAULT, Layout
 from hotload_tui.core.model import Fault, Frame, Owner, Phase, PluginState, PluginStatus
-from hotload_tui.core.primitives import Lock, get_ident, get_native_id, monotonic, time
+from hotload_tui.core.primitives import Lock, get_ident, get_native_id, monotonic, sleep, time
 from hotload_tui.remote.process.debug import PLACES, SOCKET
 
 CUT_OFF: Final = 97
@@ -461,14 +461,32 @@ def _may_be_outside(returncode: int) -> bool:
     return returncode == CUT_OFF or (returncode < 0 and -returncode not in _CRASHES)
 
 
+_LOOK: Final = 0.2
+_USED: Final = 0.05
+"""Seconds of a look at the threads of a host, and the share of them that a busy thread is on a processor.
+
+A thread that waits for the interpreter's lock wakes up all the time, for a thousandth. On a machine under
+load it is then ready to run for long, so its state at one moment says nothing.
+"""
+
+
 def busy_threads(pid: int) -> frozenset[int]:
-    """Return the numbers of the threads that use a processor; empty where the system has no ``/proc``."""
-    found = set()
-    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+    """Return the numbers of the threads that use a processor; empty where the system does not say."""
+    before = _used(pid)
+    sleep(_LOOK)
+    after = _used(pid)
+    return frozenset(
+        number for number, used in after.items() if used - before.get(number, used) >= _LOOK * _USED
+    )
+
+
+def _used(pid: int) -> dict[int, float]:
+    """Return the seconds for which each thread was on a processor."""
+    found = {}
+    for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):  # the thread has ended
-            if file.read_bytes().rpartition(b")")[2].split()[:1] == [b"R"]:
-                found.add(int(file.parent.name))
-    return frozenset(found)
+            found[int(file.parent.name)] = int(file.read_bytes().split()[0]) / 1e9
+    return found
 
 
 class Hang(Struct):
