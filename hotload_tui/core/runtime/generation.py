@@ -870,9 +870,10 @@ class Generation:
         A version of the same plugin that loads meanwhile may keep a copy of ``sys.modules``.
         """
         with self._reach:
-            self.modules = dict(self._found()) or self.modules
             self._is_hidden = True
-            if not self._importing:  # else the running import does this at its end
+            if self._importing:  # it takes them out at its end
+                self.modules = self._found() or self.modules
+            else:
                 self._take_out()
 
     def show(self) -> None:
@@ -900,8 +901,9 @@ class Generation:
         was_live, self.is_live = self.is_live, False
         with self._reach:
             self.is_released = True
-            self.modules = dict(self._found()) or self.modules  # after an interruption they may be gone
-            if not (self._importing and was_live):  # else the running import does this at its end
+            if self._importing and was_live:  # the import withdraws them at its end
+                self.modules = self._found() or self.modules
+            else:
                 self._withdraw()
             if was_live:
                 self.origin.retire()
@@ -998,8 +1000,8 @@ class Generation:
 
     def loaded_modules(self) -> Iterator[tuple[str, ModuleType]]:
         """Yield the dotted name of each imported module and the module; ``''`` is the plugin's package."""
-        found = self.modules.items() if self.is_out else self._found()
-        return ((name[len(self.root) + 1 :], module) for name, module in [*found])
+        found = self.modules if self.is_out else self._found()
+        return ((name[len(self.root) + 1 :], module) for name, module in [*found.items()])
 
     def place(self, module: str, thing: ModuleType | None) -> None:
         """Make ``thing`` the module of a dotted name, as the plugin's code says; ``None`` removes it."""
@@ -1137,21 +1139,31 @@ class Generation:
                 if found is not None:
                     sys.modules[unique] = found
 
-    def _found(self) -> Iterator[tuple[str, ModuleType]]:
-        root, start = self.root, f"{self.root}."
-        return (
-            (name, module)
-            for name, module in sys.modules.copy().items()
-            if name.startswith(start) or name == root
-        )
+    def _found(self) -> dict[str, ModuleType]:
+        """Return the modules in ``sys.modules``, by unique name.
+
+        One search in the names of all modules as one text: a program can have thousands, and a reload looks
+        several times.
+        """
+        names = "\n".join(["", *sys.modules, ""])
+        start = f"\n{self.root}"
+        found = {}
+        at = names.find(start)
+        while at >= 0:
+            end = names.index("\n", at + 1)
+            name = names[at + 1 : end]
+            if self.owns(name) and name in sys.modules:
+                found[name] = sys.modules[name]
+            at = names.find(start, end)
+        return found
 
     def _take_out(self) -> None:
-        self.modules = dict(self._found()) or self.modules
+        self.modules = self._found() or self.modules
         for name in self.modules:
             sys.modules.pop(name, None)
 
     def _withdraw(self) -> None:
-        self.modules = dict(self._found()) or self.modules
+        self.modules = self._found() or self.modules  # after an interruption they may be gone
         finder.remove(self)
         own = {id(module) for module in self.own_modules().values()}
         for name, module in sys.modules.copy().items():
