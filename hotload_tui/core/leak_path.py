@@ -169,6 +169,18 @@ def of_type(kind: object, name: str) -> object:
         return None
 
 
+def in_class(kind: type, name: str) -> object:
+    """Return what a class, or the first of its bases, defines under a name, as it is; else ``None``.
+
+    ``inspect.getattr_static`` of Python 3.12 keeps the classes that it looks at in a cache.
+    """
+    for each in cast("tuple[type, ...]", of_type(kind, "__mro__")):
+        names = cast("Mapping[str, object]", of_type(each, "__dict__"))
+        if name in names:
+            return names[name]
+    return None
+
+
 def classes_of(root: str) -> list[type]:
     """Return all classes of the generation, also those to which none of its modules leads.
 

@@ -24,7 +24,7 @@ LINE: Final = 3.0
 THEMES: Final = sorted(name for name in BUILTIN_THEMES if not name.startswith("ansi"))
 """All themes but those with the terminal's own colours, which only the terminal knows."""
 
-SHOWN: Final = THEMES if ALL_CASES else ["solarized-light", "textual-dark"]
+SHOWN: Final = THEMES if ALL_CASES else ["solarized-light"]
 """The themes in which every view is looked at."""
 
 SOURCE: Final = '''"""Prices in all kinds of code."""

@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from hotload_tui.core.errors import HandleError, LoadError, UsageError
 from hotload_tui.core.faults import is_library
 from hotload_tui.core.hooks.live import LiveVersion
+from hotload_tui.core.leak_path import in_class
 from hotload_tui.core.module_names import module_of_class
 from hotload_tui.core.runtime.instances import holders_of, instances_of_others
 
@@ -429,7 +430,7 @@ class _Adopts:
 
 def _adopts(kind: type) -> bool:
     """Return whether a class has ``adopt(self, old_version)``; with another argument it is not for us."""
-    function = inspect.getattr_static(kind, "adopt", None)
+    function = in_class(kind, "adopt")
     return type(function) is FunctionType and "version" in "".join(function.__code__.co_varnames[1:2])
 
 
@@ -491,7 +492,7 @@ def current_method(function: object, version: LiveVersion | None) -> object:
     with contextlib.suppress(_MisfitError):  # the trial fails for it
         new = successor(type(function.__self__), version)
         name = getattr(function.__func__, "__name__", "")
-        found = None if new is None else inspect.getattr_static(new, name, None)
+        found = None if new is None else in_class(new, name)
         if type(found) is FunctionType:
             return MethodType(found, function.__self__)
     return function
@@ -567,14 +568,14 @@ def _lacks(thing: object, new: type, name: str) -> bool:
     """Return whether an object has no value of its own for an attribute; a property needs none."""
     if name in (_own_values(thing) or ()):
         return False
-    slot = inspect.getattr_static(type(thing), name, None)
+    slot = in_class(type(thing), name)
     if type(slot) is MemberDescriptorType:
         try:
             slot.__get__(thing)
         except AttributeError:
             return True
         return False
-    return not hasattr(type(inspect.getattr_static(new, name, None)), "__set__")
+    return not hasattr(type(in_class(new, name)), "__set__")
 
 
 def _is_declared(kind: type) -> bool:

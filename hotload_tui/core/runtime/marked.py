@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 from hotload_tui.core.errors import RefusedError
 from hotload_tui.core.hooks.point import signature_of
 from hotload_tui.core.layout import EntryPoint
+from hotload_tui.core.leak_path import in_class
 from hotload_tui.core.runtime.context import PluginContext
 
 _FIRST, _USUAL, _LAST = 50, None, 150  # priorities; None is the plugin's default, usually 100
@@ -120,8 +121,10 @@ def _functions_of(plugin: object) -> Iterator[tuple[str, MarkedFunction, object]
     if isinstance(plugin, Mapping):
         yield from ((name, each, each) for name, each in plugin.items() if isinstance(each, _FUNCTIONS))
         return
+    kind = plugin if isinstance(plugin, type) else type(plugin)
+    own: Mapping[str, object] = getattr(plugin, "__dict__", {}) if kind is not plugin else {}
     for name in dir(plugin):
-        static = inspect.getattr_static(plugin, name, None)
+        static = own[name] if name in own else in_class(kind, name)
         if isinstance(static, (*_FUNCTIONS, classmethod, staticmethod)):
             yield name, getattr(plugin, name), static
 
