@@ -97,9 +97,6 @@ def _say(process: subprocess.Popen[str], line: str) -> str:
 def test_the_native_plugins_agree_with_their_twins(run: Callable[[Config], Running], tmp_path: Path) -> None:
     """The C, Cython and Rust examples return what their twins in Python return."""
     plugins = EXAMPLES / "native" / "plugins"
-    if shutil.which("cargo") is None:
-        plugins = Path(shutil.copytree(plugins, tmp_path / "plugins"))
-        shutil.rmtree(plugins / "entropy")
     running = run(Config(runtime_dir=str(plugins), compiled_dir=str(tmp_path / "c"), enable_watch=False))
     text = tmp_path / "text"
     for content in ("", "one\n", "Zwölf\tBoxkämpfer  jagen\nEva\f 12 über den Deich\n"):

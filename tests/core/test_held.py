@@ -286,7 +286,7 @@ def test_a_tree_of_a_thousand_nodes_makes_no_long_search(
     del tree
     monkeypatch.setattr(gc, "get_referrers", count)  # each call visits all objects of the process
     assert "greet.plugin.give, held by local 'register'['tree'].children[500].thing" in rebuild(running)
-    assert len(visits) < 50
+    assert len(visits) < 25  # it was 31 before some holders of one shape stood for all
     assert register
 
 

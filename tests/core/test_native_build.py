@@ -407,8 +407,6 @@ PARTS = "pub const MORE: i32 = {};\n"
 @pytest.mark.parametrize("folder", ["", "crates/words/"])
 def test_a_crate_of_rust_is_a_library_for_ctypes(workspace: Workspace, run: Run, folder: str) -> None:
     """A crate is built without a declaration; a mistake is a fault at its line, and its fix goes live."""
-    if shutil.which("cargo") is None:
-        pytest.skip("there is no cargo")
     workspace["greet"] = CALLS.replace(".fast", f".{folder.replace('/', '.')}fast_words")
     workspace[f"greet/{folder}Cargo.toml"] = CRATE
     workspace[f"greet/{folder}src/lib.rs"] = RUST
